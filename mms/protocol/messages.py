@@ -1,0 +1,102 @@
+"""The messages between the front end and a worker, as plain data. Both processes import it.
+
+The records of the request path are not frozen: a frozen dataclass costs about four times as much to make.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """Everything a worker needs to know to load one model. Plain data, so that it can travel to any backend."""
+
+    model_name: str
+    model_dir: str
+    """Absolute path of the unpacked model."""
+    handler: str
+    """`module`, `module.py`, `module:function` or `dir/module.py:function`."""
+    runtime: str = "python"
+    """`python` is the interpreter of the server; `python2` and `python3` are looked up in PATH."""
+    batch_size: int = 1
+    gpu_id: int | None = None
+    decode_input: bool = True
+    """Whether JSON and text parameters reach the handler decoded (`decode_input_request`)."""
+    max_response_bytes: int = 6553500
+
+
+@dataclass(slots=True)
+class Parameter:
+    """One named input of a request: the whole body, a form field or one part of a multipart body."""
+
+    name: str
+    content_type: str
+    """As the client sent it, or the empty string."""
+    value: bytes
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """What one client sent, ready for a handler."""
+
+    request_id: str
+    headers: bytes
+    """One `name: value` a line, Latin-1, lines joined by a single line feed, names spelled as the client did."""
+    parameters: Sequence[Parameter]
+
+
+@dataclass(slots=True)
+class Prediction:
+    """What the handler made of one request."""
+
+    body: bytes
+    status: int = 200
+    reason: str = ""
+    content_type: str | None = None
+    """None where the handler set none; the empty string is a header without a value."""
+    headers: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why one request got no prediction; becomes the JSON error body of its answer."""
+
+    code: int
+    type: str
+    """Class name on the wire, such as `InternalServerException` or `BadRequestException`."""
+    message: str
+
+
+class MetricRecord(NamedTuple):
+    """One value that a handler (or the service itself) recorded while it worked on a batch."""
+
+    name: str
+    unit: str
+    """As it is written to the log: `Milliseconds`, `Percent`, `Count`, `Megabytes`, ... or the handler's own text."""
+    value: str
+    dimensions: Sequence[str]
+    """`Name:value` texts, such as `ModelName:resnet` and `Level:Model`."""
+    request_id: str
+    """One id, or the ids of the whole batch joined by commas."""
+    timestamp: int
+    """Seconds since the epoch."""
+
+
+@dataclass(slots=True)
+class PredictReply:
+    """A worker's answer to one batch: one result a request, in the same order."""
+
+    results: list[Prediction | Failure]
+    metrics: list[MetricRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReply:
+    """A worker's answer to its `WorkerSpec`."""
+
+    code: int
+    """200 when the model is loaded; 507 when it ran out of memory; 500 otherwise."""
+    message: str
+    traceback: str = ""
+    """Of the exception that ended the load, or empty."""

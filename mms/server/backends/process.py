@@ -1,0 +1,264 @@
+"""The default backend: one subprocess and one socketpair a worker. Runs in the front process."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+import mms
+from mms.protocol.frames import (
+    Buffer,
+    FrameError,
+    FrameReader,
+    decode_load_reply,
+    decode_reply,
+    encode,
+    encode_requests,
+    encode_spec,
+)
+from mms.protocol.messages import InferenceRequest, LoadReply, PredictReply, WorkerSpec
+from mms.server.backends.base import LogLine
+from mms.server.config import Config
+from mms.server.errors import WorkerDied, WorkerInitializationException
+
+BOOTSTRAP = "import sys; sys.path.append(sys.argv[1]); from mms.worker.__main__ import main; main(int(sys.argv[2]))"
+"""Our packages come last on the path: another runtime's interpreter has none of them, and must keep all of its own."""
+LOG_LINE_BYTES = 1 << 16
+"""A worker's line that grows longer is cut there, so that a print without end cannot fill the front's memory."""
+SMALL_FRAME_BYTES = 1 << 16
+REPLY_OVERHEAD_BYTES = 1 << 24
+"""What the header of a reply (metrics, response headers) may take beyond the bodies themselves."""
+LOG_DRAIN_S = 1.0
+"""How long the last lines of a dead worker are waited for; a grandchild may hold the pipe open for ever."""
+
+
+class ProcessBackend:
+    """Starts a fresh interpreter for every worker."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    async def start(self, spec: WorkerSpec, on_line: LogLine) -> "ProcessWorker":
+        """Start a worker and wait until it has loaded its model, at most `worker_start_timeout` seconds."""
+        worker = await self._spawn(spec, on_line)
+        try:
+            async with asyncio.timeout(self._config.worker_start_timeout):
+                reply = await worker.load(spec)
+        except TimeoutError:
+            await worker.stop(grace_s=0)
+            raise WorkerInitializationException(
+                f"Worker of model {spec.model_name} did not load in {self._config.worker_start_timeout:g} s "
+                "(worker_start_timeout)."
+            ) from None
+        except (WorkerDied, asyncio.CancelledError) as exc:
+            await worker.stop(grace_s=0)
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+            raise WorkerInitializationException(
+                f"Worker of model {spec.model_name} ended while it loaded: {await worker.wait()}"
+            ) from exc
+        if reply.code != 200:
+            await worker.stop(grace_s=1)
+            raise WorkerInitializationException(reply.message, reply.code, reply.traceback)
+        return worker
+
+    async def close(self) -> None:
+        """Do nothing: this backend holds nothing beside its workers."""
+
+    async def _spawn(self, spec: WorkerSpec, on_line: LogLine) -> "ProcessWorker":
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                _interpreter(spec.runtime),
+                "-c",
+                BOOTSTRAP,
+                str(Path(mms.__file__).parent.parent),
+                str(theirs.fileno()),
+                spec.model_name,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                cwd=spec.model_dir,
+                env=self._environment(spec),
+                # Not in the group of the terminal: Ctrl-C is for the front end, which then ends its workers in order.
+                process_group=0,
+            )
+        except OSError as exc:
+            ours.close()
+            raise WorkerInitializationException(f"Worker of model {spec.model_name} cannot start: {exc}") from exc
+        finally:
+            theirs.close()
+        max_frame_bytes = spec.batch_size * spec.max_response_bytes + REPLY_OVERHEAD_BYTES
+        worker = ProcessWorker(process, on_line, max_frame_bytes=max_frame_bytes)
+        await asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
+        return worker
+
+    def _environment(self, spec: WorkerSpec) -> dict[str, str]:
+        environment = {k: v for k, v in os.environ.items() if not self._config.hides_from_workers(k)}
+        environment["PYTHONPATH"] = os.pathsep.join(_python_path(spec, environment))
+        # mxnet, numpy and others start as many threads as there are cores, in every worker, unless told otherwise.
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        environment.setdefault("MXNET_USE_OPERATOR_TUNING", "0")
+        environment.setdefault("PYTHONUNBUFFERED", "1")
+        return environment
+
+
+def _interpreter(runtime: str) -> str:
+    if runtime == "python":
+        return sys.executable
+    found = shutil.which(runtime)
+    if found is None:
+        raise FileNotFoundError(f"the runtime {runtime} is not in PATH")
+    return found
+
+
+def _python_path(spec: WorkerSpec, environment: Mapping[str, str]) -> list[str]:
+    """The handler's folder, what was there before, the model's folder (MMS: wlm/WorkerLifeCycle.java)."""
+    handler_folder = (Path(spec.model_dir) / spec.handler.partition(":")[0]).parent
+    inherited = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+    return [str(handler_folder), *inherited, spec.model_dir]
+
+
+class ProcessWorker(asyncio.BufferedProtocol):
+    """The front end's end of one worker process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, on_line: LogLine, *, max_frame_bytes: int) -> None:
+        self.pid: int | None = process.pid
+        self._process = process
+        self._reader = FrameReader(max_frame_bytes=max_frame_bytes)
+        self.get_buffer = self._reader.get_buffer  # type: ignore[assignment]  # one call less for every read
+        self._transport: asyncio.Transport | None = None
+        self._loading: asyncio.Future[LoadReply] | None = None
+        self._waiting: deque[asyncio.Future[PredictReply]] = deque()
+        self._ending = ""
+        self._log_tasks = [
+            asyncio.create_task(_forward_lines(pipe, stream, on_line))
+            for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr))
+            if pipe is not None
+        ]
+
+    async def load(self, spec: WorkerSpec) -> LoadReply:
+        """Send the spec and wait for the reply. Raises WorkerDied."""
+        self._loading = asyncio.get_running_loop().create_future()
+        self._send(encode_spec(spec))
+        return await self._loading
+
+    def predict(self, requests: Sequence[InferenceRequest]) -> "asyncio.Future[PredictReply]":
+        """See Worker.predict."""
+        if self._transport is None or self._transport.is_closing():
+            raise WorkerDied
+        future: asyncio.Future[PredictReply] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._send(encode_requests(requests))
+        return future
+
+    async def wait(self) -> str:
+        """See Worker.wait."""
+        code = await self._process.wait()
+        await asyncio.wait(self._log_tasks, timeout=LOG_DRAIN_S)
+        return self._ending or _why(code)
+
+    def memory_usage(self) -> int:
+        """See Worker.memory_usage."""
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    async def stop(self, *, grace_s: float) -> None:
+        """See Worker.stop."""
+        if self._transport is not None:
+            self._transport.close()
+        try:
+            if grace_s > 0:
+                async with asyncio.timeout(grace_s):
+                    await self._process.wait()
+        except TimeoutError:
+            self._ending = f"killed: it did not end within {grace_s:g} s"
+        finally:
+            if self._process.returncode is None:
+                self._process.kill()
+        await self._process.wait()
+        await asyncio.wait(self._log_tasks, timeout=LOG_DRAIN_S)
+        for task in self._log_tasks:
+            task.cancel()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the socket is ready."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """asyncio: bytes arrived."""
+        try:
+            for parts in self._reader.received(nbytes):
+                self._receive(parts)
+        except FrameError as exc:
+            self._ending = (
+                f"killed: it broke the protocol ({exc}); does the handler write to descriptors it did not open?"
+            )
+            if self._transport is not None:
+                self._transport.abort()
+            if self._process.returncode is None:
+                self._process.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the socket is closed, by us or by the end of the process."""
+        if self._loading is not None and not self._loading.done():
+            self._loading.set_exception(WorkerDied())
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(WorkerDied())
+
+    def _receive(self, parts: list[Buffer]) -> None:
+        if self._loading is not None:
+            if not self._loading.done():
+                self._loading.set_result(decode_load_reply(parts))
+            self._loading = None
+            return
+        if not self._waiting:
+            raise FrameError("an answer that nobody asked for")
+        reply = decode_reply(parts)
+        future = self._waiting.popleft()
+        if not future.done():
+            future.set_result(reply)
+
+    def _send(self, parts: Sequence[Buffer]) -> None:
+        assert self._transport is not None
+        head = encode(parts)
+        if sum(map(len, parts)) <= SMALL_FRAME_BYTES:
+            self._transport.write(b"".join([head, *parts]))
+        else:
+            self._transport.writelines([head, *parts])
+
+
+def _why(code: int) -> str:
+    if code >= 0:
+        return f"it exited with code {code}"
+    name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+    return f"{name}, perhaps out of memory" if code == -signal.SIGKILL else name
+
+
+async def _forward_lines(pipe: asyncio.StreamReader, stream: str, on_line: LogLine) -> None:
+    rest = b""
+    while chunk := await pipe.read(LOG_LINE_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            on_line(stream, line.decode(errors="replace").rstrip("\r"))
+        if len(rest) >= LOG_LINE_BYTES:
+            on_line(stream, rest.decode(errors="replace"))
+            rest = b""
+    if rest:
+        on_line(stream, rest.decode(errors="replace"))

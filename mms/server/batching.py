@@ -1,0 +1,136 @@
+"""The waiting requests of one model, and the rule by which they become batches. Runs in the front process."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from mms.protocol.messages import Failure, InferenceRequest, Prediction
+from mms.server.errors import MMSError, ServiceUnavailableException
+
+Result = Prediction | Failure
+Taker = Callable[[list["Job"]], None]
+"""Takes the next batch: at least one job, oldest first."""
+
+
+class Job:
+    """One request on its way to a worker, and the future on which its client waits.
+
+    Settled once: a second settlement, or one after the client has left, changes nothing.
+    """
+
+    __slots__ = ("future", "request")
+
+    def __init__(self, request: InferenceRequest, future: "asyncio.Future[Result]") -> None:
+        self.request = request
+        self.future = future
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits any more: the client left, or the job was settled."""
+        return self.future.done()
+
+    def resolve(self, result: Result) -> None:
+        """Give the client its result."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: MMSError) -> None:
+        """Give the client an error instead."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class BatchQueue:
+    """Jobs in order of arrival, handed out as batches to whoever said that it can take one.
+
+    Same rule as MMS (frontend/.../wlm/Model.java, pollBatch): one batch is collected at a time; it is complete with
+    `batch_size` jobs, or `max_delay_s` seconds after its first job met a taker. Nothing here awaits: a batch leaves
+    in the same step in which it becomes complete.
+    """
+
+    def __init__(self, model_name: str, *, capacity: int, batch_size: int = 1, max_delay_s: float = 0.0) -> None:
+        self._model_name = model_name
+        self._capacity = capacity
+        self._batch_size = batch_size
+        self._max_delay_s = max_delay_s
+        self._jobs: deque[Job] = deque()
+        self._takers: deque[Taker] = deque()
+        self._delay: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: Job) -> None:
+        """Append a job. Raises ServiceUnavailableException when `capacity` jobs wait already."""
+        # The batch that is being collected has left the queue as far as MMS's limit is concerned.
+        limit = self._capacity + (self._batch_size if self._takers else 0)
+        if len(self._jobs) >= limit and not self._drop_abandoned(limit):
+            raise ServiceUnavailableException(
+                f"No worker is available to serve request for model: {self._model_name}. "
+                "Consider increasing job queue size."
+            )
+        self._jobs.append(job)
+        if self._takers:
+            self._hand_out()
+
+    def take(self, taker: Taker) -> None:
+        """Call `taker` with the next batch, once; perhaps at once."""
+        self._takers.append(taker)
+        if self._jobs:
+            self._hand_out()
+
+    def untake(self, taker: Taker) -> None:
+        """Forget a taker that has not been called yet; unknown ones are ignored."""
+        if taker in self._takers:
+            self._takers.remove(taker)
+        if not self._takers:
+            self._stop_delay()
+
+    def put_back(self, batch: list[Job]) -> None:
+        """Return a batch that was handed out but never started to the front of the queue; the limit does not count."""
+        self._jobs.extendleft(reversed(batch))
+        self._hand_out()
+
+    def fail_all(self, error: MMSError) -> None:
+        """Fail every waiting job with `error`."""
+        self._stop_delay()
+        while self._jobs:
+            self._jobs.popleft().fail(error)
+
+    def close(self, error: MMSError) -> None:
+        """Fail every waiting job and forget the takers."""
+        self._takers.clear()
+        self.fail_all(error)
+
+    def _hand_out(self) -> None:
+        while self._takers and self._jobs:
+            if len(self._jobs) < self._batch_size and self._max_delay_s > 0:
+                if self._delay is None:
+                    self._delay = asyncio.get_running_loop().call_later(self._max_delay_s, self._delay_is_over)
+                return
+            self._stop_delay()
+            self._hand_out_one()
+
+    def _delay_is_over(self) -> None:
+        self._delay = None
+        self._hand_out_one()
+        self._hand_out()
+
+    def _hand_out_one(self) -> None:
+        batch: list[Job] = []
+        while self._jobs and len(batch) < self._batch_size:
+            job = self._jobs.popleft()
+            if not job.abandoned:
+                batch.append(job)
+        if batch:
+            self._takers.popleft()(batch)
+
+    def _drop_abandoned(self, limit: int) -> bool:
+        """Make room by forgetting jobs whose client has left; say whether there is room now."""
+        self._jobs = deque(job for job in self._jobs if not job.abandoned)
+        return len(self._jobs) < limit
+
+    def _stop_delay(self) -> None:
+        if self._delay is not None:
+            self._delay.cancel()
+            self._delay = None

@@ -1,0 +1,1 @@
+"""The HTTP side of the front process: the only rooms that know requests and responses."""

@@ -1,0 +1,205 @@
+"""The server itself: owns everything, starts it in order and ends it in reverse. Runs in the front process."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import re
+import signal
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+
+from aiohttp import web
+from mms.server.monitor import Monitor
+
+from mms.server.backends import load_backend
+from mms.server.config import Address, Config, StartupModel
+from mms.server.errors import MMSError
+from mms.server.http import openapi
+from mms.server.http.app import Front
+from mms.server.http.connection import Server
+from mms.server.http.inference import InferenceApi
+from mms.server.http.management import ManagementApi
+from mms.server.logs import Logs, startup_summary
+from mms.server.model_store import ModelStore
+from mms.server.registry import ModelRegistry, RegisterModelRequest
+from mms.server.tls import server_context
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1024
+
+
+class ModelServer:
+    """One server: its models, its workers and its listeners."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stop = asyncio.Event()
+        self.addresses: list[str] = []
+        """Where the server listens, with the ports that were really taken; inference first."""
+
+    async def run(self, *, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`; `on_ready` is called once both APIs listen.
+
+        A start that fails raises MMSError, ConfigurationError or OSError, with everything closed again.
+        """
+        config = self._config
+        async with contextlib.AsyncExitStack() as stack:
+            logs = stack.enter_context(contextlib.closing(Logs(config)))
+            for line in (*startup_summary(config), *config.warnings):
+                logger.info("%s", line)
+            sockets = [stack.enter_context(contextlib.closing(_bind(address))) for address in self._listen_on()]
+            store = ModelStore(config.model_store, config.temp_dir, allow_private_urls=config.allow_private_urls)
+            stack.callback(store.close)
+            backend = load_backend(config)
+            stack.push_async_callback(backend.close)
+            registry = ModelRegistry(config, store, backend, logs)
+            stack.push_async_callback(self._close_registry, registry)
+            await stack.enter_async_context(_running(Monitor(config, logs, registry.refresh_memory).run()))
+            starting = await self._load_startup_models(registry, store)
+            stack.callback(starting.cancel)
+            for address, sock, front in zip(self._listen_on(), sockets, self._fronts(registry), strict=True):
+                await stack.enter_async_context(self._listening(address, sock, front, logs))
+            stack.enter_context(self._signals())
+            # What exists now stays: the garbage collector need not look at it again and again.
+            gc.freeze()
+            logger.info("Model server started.")
+            on_ready()
+            await self._stop.wait()
+            logger.info("Model server is stopping.")
+
+    def stop(self) -> None:
+        """Ask the server to end; `run` returns when it has."""
+        self._stop.set()
+
+    def _listen_on(self) -> list[Address]:
+        config = self._config
+        if config.inference_address == config.management_address and config.inference_address.port != 0:
+            return [config.inference_address]
+        return [config.inference_address, config.management_address]
+
+    def _fronts(self, registry: ModelRegistry) -> list[Front]:
+        config = self._config
+        inference = InferenceApi(registry, max_request_bytes=config.max_request_size)
+        management = ManagementApi(
+            registry, default_workers=config.default_workers_per_model, max_request_bytes=config.max_request_size
+        )
+        if len(self._listen_on()) == 1:
+            return [Front(config, [inference, management], openapi.combined_description())]
+        return [
+            Front(config, [inference], openapi.inference_description()),
+            Front(config, [management], openapi.management_description()),
+        ]
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, address: Address, sock: socket.socket, front: Front, logs: Logs) -> AsyncIterator[None]:
+        context = server_context(self._config) if address.is_tls else None
+        runner = web.ServerRunner(Server(front, logs), shutdown_timeout=self._config.shutdown_timeout)
+        await runner.setup()
+        try:
+            site = web.SockSite(runner, sock, ssl_context=context, backlog=BACKLOG)
+            try:
+                await site.start()
+            except OSError as exc:
+                raise _bind_error(address, exc) from exc
+            name = sock.getsockname()
+            self.addresses.append(
+                str(address) if address.scheme == "unix" else f"{address.scheme}://{address.host}:{name[1]}"
+            )
+            logger.info("Listening on %s", self.addresses[-1])
+            yield
+        finally:
+            await runner.cleanup()
+            if address.scheme == "unix":
+                await asyncio.to_thread(Path(address.path).unlink, missing_ok=True)
+
+    async def _load_startup_models(self, registry: ModelRegistry, store: ModelStore) -> "asyncio.Task[None]":
+        """Register what the operator asked for, and start their workers in the background."""
+        wanted = self._config.load_models
+        if wanted == "ALL":
+            wanted = tuple(StartupModel(url) for url in store.entries())
+        models = []
+        for item in wanted:
+            default_name = re.sub(r"\W", "_", Path(item.url).stem)
+            request = RegisterModelRequest(
+                url=item.url, model_name=item.name, default_name=default_name, at_startup=True
+            )
+            try:
+                models.append(await registry.register(request))
+            except MMSError as exc:
+                logger.warning("Failed to load model: %s: %s", item, exc)
+
+        async def start() -> None:
+            count = self._config.startup_workers
+            await asyncio.gather(*(model.scale(count, count, wait=False) for model in models))
+
+        return asyncio.create_task(start(), name="startup-models")
+
+    async def _close_registry(self, registry: ModelRegistry) -> None:
+        await registry.close(timeout_s=self._config.shutdown_timeout)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def _running(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run something beside the server, and end it with the server."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _bind(address: Address) -> socket.socket:
+    """Make the socket of a listener. It does not listen yet; OSError says which address is the trouble."""
+    try:
+        if address.scheme == "unix":
+            return _bind_unix(Path(address.path))
+        family, *_, endpoint = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(endpoint)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as exc:
+        raise _bind_error(address, exc) from exc
+    return sock
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(errno.EADDRINUSE, "another server listens there")
+        # Left behind by a server that was killed.
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_error(address: Address, exc: OSError) -> OSError:
+    hint = "; another program listens there" if exc.errno == errno.EADDRINUSE else ""
+    return OSError(exc.errno, f"Failed to bind to address {address}: {exc.strerror or exc}{hint}")

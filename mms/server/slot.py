@@ -1,0 +1,260 @@
+"""The place of one worker in a pool: restarts it, feeds it, drains it. Runs in the front process."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from mms.protocol.messages import MetricRecord, PredictReply, WorkerSpec
+from mms.server.backends.base import Worker, WorkerBackend
+from mms.server.batching import BatchQueue, Job
+from mms.server.errors import InternalServerException, MMSError, WorkerDied, WorkerInitializationException
+
+logger = logging.getLogger(__name__)
+
+# MMS: wlm/WorkerThread.java; the leading 0 of its table is never used. Seconds; the last one repeats.
+BACKOFF_S = (1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597)
+STOP_GRACE_S = 5.0
+"""How long an idle worker may take to leave once its socket is closed."""
+
+
+class WorkerState(StrEnum):
+    """What a worker is doing, in the words of the describe API."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    FAILED = "FAILED"
+    UNLOADING = "UNLOADING"
+
+
+class PoolObserver(Protocol):
+    """Hears of what the log files are about."""
+
+    def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
+        """Take a line that a worker printed."""
+
+    def model_metrics(self, records: list[MetricRecord]) -> None:
+        """Take what a handler recorded during one batch."""
+
+    def worker_loaded(self, model_name: str, number: int, milliseconds: int) -> None:
+        """Take the time that a worker needed to be ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What all workers of one model share."""
+
+    spec: WorkerSpec
+    queue: BatchQueue
+    backend: WorkerBackend
+    response_timeout_s: float
+    observer: PoolObserver
+
+
+class Slot:
+    """Keeps one worker alive. Made and owned by a WorkerPool."""
+
+    def __init__(
+        self,
+        workplace: Workplace,
+        number: int,
+        gpu_id: int | None,
+        *,
+        on_load_failed: Callable[[], None],
+        on_end: Callable[["Slot"], None],
+    ) -> None:
+        self.number = number
+        self.started_at = time.time()
+        self.memory_bytes = 0
+        self.state = WorkerState.LOADING
+        self.gpu_id = gpu_id
+        self.worker: Worker | None = None
+        self._workplace = workplace
+        self._on_load_failed = on_load_failed
+        self._on_end = on_end
+        self._killing: asyncio.Task[None] | None = None
+        self._batch: list[Job] = []
+        self._deadline = 0.0
+        self._watchdog: asyncio.TimerHandle | None = None
+        self.load_failed = False
+        self._draining = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.first_load: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Whoever asked for the worker may have gone without waiting for it: asyncio need not complain then.
+        self.first_load.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self.task = asyncio.create_task(self._run(), name=f"worker-{workplace.spec.model_name}-{number}")
+        self.task.add_done_callback(self._ended)
+
+    def refresh_memory(self) -> None:
+        """Read the worker's memory; called by the monitor, in a thread."""
+        self.memory_bytes = self.worker.memory_usage() if self.worker is not None else 0
+
+    def drain(self) -> None:
+        """Take no further batch, finish the one in hand, then end. Await `task` for the end."""
+        self.state = WorkerState.UNLOADING
+        self._workplace.queue.untake(self._take)
+        self._draining.set()
+
+    def cancel(self) -> None:
+        """End at once; the batch in hand fails with `Worker died.`"""
+        self.task.cancel()
+
+    async def _run(self) -> None:
+        backoff = iter(BACKOFF_S)
+        try:
+            while not self._draining.is_set():
+                try:
+                    lived = await self._live()
+                except Exception as exc:
+                    # A fault of the backend or of ours: the worker's place must outlive it.
+                    logger.exception("Worker %s-%d: internal error", self._workplace.spec.model_name, self.number)
+                    self._report_failed_load(WorkerInitializationException(f"internal error: {exc}"))
+                    lived = False
+                if lived:
+                    backoff = iter(BACKOFF_S)
+                if not self._draining.is_set():
+                    self.state = WorkerState.FAILED
+                    await self._pause(next(backoff, BACKOFF_S[-1]))
+        finally:
+            if self._killing is not None:
+                await self._killing
+
+    def _ended(self, _task: "asyncio.Task[None]") -> None:
+        """Tidy up. A callback of the task, since a task that is cancelled before its first step runs no `finally`."""
+        self._workplace.queue.untake(self._take)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._fail_batch(WorkerDied())
+        if not self.first_load.done():
+            self.first_load.set_exception(WorkerInitializationException("Worker scaled down."))
+        self._on_end(self)
+
+    async def _pause(self, seconds: int) -> None:
+        logger.info("Retry worker: %s in %d seconds.", self.number, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._draining.wait()
+        except TimeoutError:
+            self.state = WorkerState.LOADING
+
+    async def _live(self) -> bool:
+        """Start a worker and keep it until it dies or is drained; say whether it was ever ready."""
+        place = self._workplace
+        begin = time.monotonic()
+        self.started_at = time.time()
+        try:
+            spec = replace(place.spec, gpu_id=self.gpu_id)
+            self.worker = worker = await place.backend.start(spec, self._log_line)
+        except WorkerInitializationException as exc:
+            self._report_failed_load(exc)
+            return False
+        self.load_failed = False
+        try:
+            place.observer.worker_loaded(place.spec.model_name, self.number, round((time.monotonic() - begin) * 1000))
+            self._serve()
+            await self._until_gone(worker)
+        finally:
+            self.worker = None
+            # Shielded: a cancelled slot must still see its process gone.
+            await asyncio.shield(worker.stop(grace_s=STOP_GRACE_S if self._draining.is_set() else 0))
+        return True
+
+    async def _until_gone(self, worker: Worker) -> None:
+        gone = asyncio.create_task(worker.wait())
+        drained = asyncio.create_task(self._drained())
+        try:
+            await asyncio.wait((gone, drained), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            drained.cancel()
+        if gone.done() and not gone.cancelled() and not self._draining.is_set():
+            self._workplace.queue.untake(self._take)
+            logger.error(
+                "Worker %s-%d (pid %s) died: %s.",
+                *(self._workplace.spec.model_name, self.number, worker.pid, gone.result()),
+            )
+
+    async def _drained(self) -> None:
+        await self._draining.wait()
+        await self._idle.wait()
+
+    def _serve(self) -> None:
+        if not self._draining.is_set():
+            self.state = WorkerState.READY
+            if not self.first_load.done():
+                self.first_load.set_result(None)
+            self._workplace.queue.take(self._take)
+
+    def _take(self, batch: list[Job]) -> None:
+        """Hand a batch to the worker. On the path of every request: no task, no await."""
+        assert self.worker is not None
+        try:
+            answer = self.worker.predict([job.request for job in batch])
+        except WorkerDied:
+            # It died idle and nothing was sent: the batch goes to another worker, or waits for the next.
+            self._workplace.queue.put_back(batch)
+            return
+        self._batch = batch
+        self._idle.clear()
+        self._deadline = asyncio.get_running_loop().time() + self._workplace.response_timeout_s
+        if self._watchdog is None:
+            self._watch()
+        answer.add_done_callback(self._answered)
+
+    def _answered(self, future: "asyncio.Future[PredictReply]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled() or error is not None:
+            self._fail_batch(error if isinstance(error, MMSError) else WorkerDied())
+            return
+        reply = future.result()
+        batch, self._batch = self._batch, []
+        if len(reply.results) != len(batch):
+            for job in batch:
+                job.fail(InternalServerException("number of batch response mismatched"))
+        for job, result in zip(batch, reply.results, strict=False):
+            job.resolve(result)
+        if reply.metrics:
+            self._workplace.observer.model_metrics(reply.metrics)
+        self._idle.set()
+        if not self._draining.is_set():
+            self._workplace.queue.take(self._take)
+
+    def _fail_batch(self, error: MMSError) -> None:
+        batch, self._batch = self._batch, []
+        for job in batch:
+            job.fail(error)
+        self._idle.set()
+
+    def _watch(self) -> None:
+        """End a worker that holds a batch for too long. One timer a worker, moved only when it fires."""
+        loop = asyncio.get_running_loop()
+        self._watchdog = None
+        if not self._batch:
+            return
+        if loop.time() < self._deadline:
+            self._watchdog = loop.call_at(self._deadline, self._watch)
+            return
+        logger.error(
+            "Worker %s-%d gave no answer in %g s (response_timeout) and is replaced.",
+            *(self._workplace.spec.model_name, self.number, self._workplace.response_timeout_s),
+        )
+        self._fail_batch(WorkerDied())
+        if self.worker is not None:
+            self._killing = asyncio.create_task(self.worker.stop(grace_s=0))
+
+    def _report_failed_load(self, error: WorkerInitializationException) -> None:
+        logger.error(
+            "Worker %s-%d did not load: %s%s",
+            *(self._workplace.spec.model_name, self.number, error, f"\n{error.traceback}" if error.traceback else ""),
+        )
+        self.load_failed = True
+        if not self.first_load.done():
+            self.first_load.set_exception(error)
+        self._on_load_failed()
+
+    def _log_line(self, stream: str, line: str) -> None:
+        self._workplace.observer.worker_line(self._workplace.spec.model_name, self.number, stream, line)

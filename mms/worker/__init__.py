@@ -1,0 +1,1 @@
+"""The worker process: runs the model of one archive and never speaks HTTP."""

@@ -1,0 +1,5 @@
+"""Returns one result too many."""
+
+
+def handle(data, context):
+    return [] if data is None else ["one too many"] * (len(data) + 1)

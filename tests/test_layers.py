@@ -1,0 +1,145 @@
+"""The walls of the house (docs/architecture.md): who may import whom, and which outside names live in which rooms."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(path for package in ("mms", "model_archiver") for path in (ROOT / package).rglob("*.py"))
+
+# Rooms from the ground up: a module imports from its own floor's named rooms and from what stands before it.
+HANDLER_API = ("mms.version", "mms.headers", "mms.metrics", "mms.context", "mms.service")
+MAY_IMPORT = {
+    "model_archiver": ("model_archiver",),
+    "mms.protocol": ("mms.protocol",),
+    "mms.version": (),
+    "mms.headers": (),
+    "mms.metrics": ("mms.metrics", "mms.protocol.messages"),
+    "mms.context": ("mms.headers", "mms.metrics"),
+    "mms.service": (
+        "mms.headers",
+        "mms.context",
+        "mms.metrics",
+        "mms.protocol.messages",
+        "mms.version",
+        "mms.decoding",
+    ),
+    "mms.model_service": (*HANDLER_API, "mms.model_service", "mms.utils"),
+    "mms.utils": ("mms.utils",),
+    "mms.worker": (*HANDLER_API, "mms.protocol", "mms.worker", "mms.model_service", "model_archiver.manifest"),
+    "mms.server.errors": (),
+    "mms.server.config": ("mms.server.config", "mms.server.errors"),
+    "mms.server.batching": ("mms.server.errors", "mms.protocol.messages"),
+    "mms.server.backends": ("mms", "mms.server.backends", "mms.server.config", "mms.server.errors", "mms.protocol"),
+    "mms.server.slot": (
+        *("mms.server.backends.base", "mms.server.batching", "mms.server.errors", "mms.protocol.messages"),
+    ),
+    "mms.server.pool": ("mms.server.slot", "mms.server.errors"),
+    "mms.server.download": ("mms.server.errors",),
+    "mms.server.model_store": ("mms.server.download", "mms.server.errors", "model_archiver"),
+    "mms.server.registry": (
+        *(
+            "mms.server.pool",
+            "mms.server.slot",
+            "mms.server.batching",
+            "mms.server.model_store",
+            "mms.server.backends.base",
+        ),
+        *("mms.server.config", "mms.server.errors", "mms.protocol.messages", "model_archiver"),
+    ),
+    "mms.server.tls": ("mms.server.config", "mms.server.errors"),
+    "mms.server.logs": ("mms.server.logs", "mms.server.config", "mms.server.errors", "mms.protocol.messages"),
+    "mms.server.monitor": ("mms.server.config", "mms.server.logs", "mms.server.registry"),
+    "mms.server.http": (
+        *("mms.server.http", "mms.server.registry", "mms.server.slot", "mms.server.config", "mms.server.errors"),
+        *("mms.protocol.messages", "model_archiver.manifest"),
+    ),
+    "mms.server.daemon": ("mms.server.config", "mms.server.errors"),
+    "mms.server.model_server": ("mms.server", "mms.version"),
+    "mms.server.cli": ("mms.server", "mms.version"),
+    "mms.__init__": ("mms.version",),
+    "mms.__main__": ("mms.server.cli",),
+}
+# An outside module and the rooms that may name it.
+ROOMS_OF = {
+    "aiohttp": ("mms.server.http", "mms.server.model_server", "mms.server.download"),
+    "subprocess": ("mms.server.backends", "mms.server.daemon", "mms.server.config.hardware"),
+    "signal": ("mms.server.backends", "mms.server.daemon", "mms.server.model_server", "mms.worker.__main__"),
+    "ray": ("mms.server.backends.ray",),
+    "psutil": ("mms.server.backends", "mms.server.daemon", "mms.server.monitor"),
+    "click": ("mms.server.cli", "model_archiver"),
+    "cryptography": ("mms.server.tls",),
+    "javaproperties": ("mms.server.config",),
+}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    name = ".".join(parts)
+    return name if name in ("mms.__init__", "mms.__main__") else name.removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, rooms: tuple[str, ...]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def room_of(module: str) -> str:
+    return max((room for room in MAY_IMPORT if within(module, (room,))), key=len, default="")
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    module = module_of(path)
+    room = room_of(module)
+    assert room, f"{module} stands in no room: add it to MAY_IMPORT and docs/architecture.md"
+    ours = [name for name in imports_of(path) if name.split(".")[0] in ("mms", "model_archiver")]
+    allowed = (*MAY_IMPORT[room], room)
+    assert [name for name in ours if not within(name, allowed) and name != "mms"] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_outside_modules_stay_in_their_rooms(path: Path) -> None:
+    module = module_of(path)
+    strangers = [
+        name
+        for name in imports_of(path)
+        for outside, rooms in ROOMS_OF.items()
+        if within(name, (outside,)) and not within(module, rooms)
+    ]
+    assert strangers == []
+
+
+def test_the_environment_is_read_in_the_configuration_and_copied_for_workers_only() -> None:
+    rooms = ("mms.server.config", "mms.server.backends.process", "mms.server.daemon", "mms.server.cli")
+    readers = [
+        module_of(path)
+        for path in FILES
+        if any(word in path.read_text() for word in ("os.environ", "os.getenv")) and not within(module_of(path), rooms)
+    ]
+    assert readers == []
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("mms.worker.__main__", ["aiohttp", "psutil", "mms.server", "click", "asyncio"]),
+        ("mms.server.cli", ["mms.worker", "mms.service", "mms.context"]),
+        ("model_archiver.cli", ["mms", "aiohttp", "mxnet", "onnx"]),
+    ],
+)
+def test_importing_a_program_leaves_the_other_ones_out(module: str, absent: list[str]) -> None:
+    code = f"import sys, {module}; print([m for m in {absent!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
