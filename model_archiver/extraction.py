@@ -1,5 +1,6 @@
 """Unpack a model archive that nobody vouches for. Runs in a thread of the front process."""
 
+import errno
 import gzip
 import os
 import secrets
@@ -182,7 +183,8 @@ def _damage_reported(name: str) -> Iterator[None]:
     except damage as exc:
         raise InvalidModelException(f"Archive {name} is damaged or incomplete: {exc}") from exc
     except OSError as exc:
-        if exc.errno is not None:  # the disk, not the archive (a bad gzip header is an OSError without a number)
+        # Without a number: a bad gzip header. The three numbers: an offset or a name in the archive that cannot be.
+        if exc.errno not in (None, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG):
             raise
         raise InvalidModelException(f"Archive {name} is damaged or incomplete: {exc}") from exc
 

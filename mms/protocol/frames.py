@@ -182,17 +182,44 @@ def decode_reply(parts: Sequence[Buffer]) -> PredictReply:
         next(bodies)
         return PredictReply(
             [_decode_result(result, bodies) for result in results],
-            [MetricRecord(*metric) for metric in metrics],
+            [_decode_metric(metric) for metric in metrics],
         )
-    except (ValueError, TypeError, StopIteration) as exc:
+    except (ValueError, TypeError, StopIteration, RecursionError) as exc:
         raise FrameError(f"unreadable reply: {exc}") from exc
 
 
 def _decode_result(result: list[Any], bodies: Iterator[Buffer]) -> Prediction | Failure:
     if len(result) == 3:
-        return Failure(*result)
+        code, kind, message = result
+        _check_status(code)
+        _check_texts(kind, message)
+        return Failure(code, kind, message)
     status, reason, content_type, headers = result
+    _check_status(status)
+    _check_texts(reason, content_type or "")
+    headers = [(name, value) for name, value in headers]
+    for header in headers:
+        _check_texts(*header)
     return Prediction(next(bodies), status, reason, content_type, headers)  # type: ignore[arg-type]
+
+
+def _decode_metric(metric: list[Any]) -> MetricRecord:
+    record = MetricRecord(*metric)
+    _check_texts(record.name, record.unit, record.value, record.request_id, *record.dimensions)
+    if type(record.timestamp) is not int:
+        raise ValueError(f"{record.timestamp!r} is no time")
+    return record
+
+
+def _check_status(code: object) -> None:
+    if type(code) is not int or not 200 <= code <= 999:
+        raise ValueError(f"{code!r} is no status")
+
+
+def _check_texts(*texts: object) -> None:
+    for text in texts:
+        if type(text) is not str:
+            raise ValueError(f"{text!r} is no text")
 
 
 def encode_spec(spec: WorkerSpec) -> list[Buffer]:
@@ -213,6 +240,9 @@ def encode_load_reply(reply: LoadReply) -> list[Buffer]:
 def decode_load_reply(parts: Sequence[Buffer]) -> LoadReply:
     """Undo `encode_load_reply`; FrameError if it is something else."""
     try:
-        return LoadReply(*json.loads(parts[0]))
-    except (ValueError, TypeError) as exc:
+        reply = LoadReply(*json.loads(parts[0]))
+        _check_status(reply.code)
+        _check_texts(reply.message, reply.traceback)
+        return reply
+    except (ValueError, TypeError, RecursionError) as exc:
         raise FrameError(f"unreadable load reply: {exc}") from exc

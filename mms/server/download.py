@@ -75,7 +75,7 @@ async def download(url: str, path: Path, *, allow_private: bool) -> Download:
 
 def is_download(url: str) -> bool:
     """Whether `url` names something to fetch rather than something in the model store."""
-    return url[:8].lower().startswith(("http://", "https://")) or url[:6].lower().startswith(("http:/", "https:"))
+    return url[:8].lower().startswith(("http://", "https://"))
 
 
 def redacted(url: str) -> str:

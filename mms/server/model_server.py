@@ -98,7 +98,7 @@ class ModelServer:
     @contextlib.asynccontextmanager
     async def _listening(self, address: Address, sock: socket.socket, front: Front, logs: Logs) -> AsyncIterator[None]:
         context = server_context(self._config) if address.is_tls else None
-        runner = web.ServerRunner(Server(front, logs), shutdown_timeout=self._config.shutdown_timeout)
+        runner = web.ServerRunner(Server(front, logs, lenient=self._config.lenient_http), shutdown_timeout=self._config.shutdown_timeout)
         await runner.setup()
         try:
             site = web.SockSite(runner, sock, ssl_context=context, backlog=BACKLOG)

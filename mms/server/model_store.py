@@ -93,9 +93,11 @@ class ModelStore:
         if self._store is None:
             raise ModelNotFoundException("Model store has not been configured.")
         path = self._store / url.lstrip("/")
-        # An empty url or "." would be the store itself, with every model in it.
-        if "\0" in url or path.resolve() == self._store.resolve() or not path.exists():
+        if "\0" in url or not path.exists():
             raise ModelNotFoundException(f"Model not found in model store: {url}")
+        if path.resolve() == self._store.resolve():
+            # "." or "/": the store itself, with every model in it, is none. The words are MMS's.
+            raise InvalidModelException("Model name is not defined.")
         return path
 
     async def _fetch_remote(self, url: str, *, trusted: bool) -> StoredModel:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -52,6 +52,8 @@ class Workplace:
     backend: WorkerBackend
     response_timeout_s: float
     observer: PoolObserver
+    backoff_s: Sequence[float] = BACKOFF_S
+    """Pauses before a restart, one for every failure in a row; the last one repeats."""
 
 
 class Slot:
@@ -91,7 +93,8 @@ class Slot:
 
     def refresh_memory(self) -> None:
         """Read the worker's memory; called by the monitor, in a thread."""
-        self.memory_bytes = self.worker.memory_usage() if self.worker is not None else 0
+        worker = self.worker
+        self.memory_bytes = worker.memory_usage() if worker is not None else 0
 
     def drain(self) -> None:
         """Take no further batch, finish the one in hand, then end. Await `task` for the end."""
@@ -104,7 +107,8 @@ class Slot:
         self.task.cancel()
 
     async def _run(self) -> None:
-        backoff = iter(BACKOFF_S)
+        table = self._workplace.backoff_s
+        backoff = iter(table)
         try:
             while not self._draining.is_set():
                 try:
@@ -115,10 +119,10 @@ class Slot:
                     self._report_failed_load(WorkerInitializationException(f"internal error: {exc}"))
                     lived = False
                 if lived:
-                    backoff = iter(BACKOFF_S)
+                    backoff = iter(table)
                 if not self._draining.is_set():
                     self.state = WorkerState.FAILED
-                    await self._pause(next(backoff, BACKOFF_S[-1]))
+                    await self._pause(next(backoff, table[-1]))
         finally:
             if self._killing is not None:
                 await self._killing
@@ -133,8 +137,8 @@ class Slot:
             self.first_load.set_exception(WorkerInitializationException("Worker scaled down."))
         self._on_end(self)
 
-    async def _pause(self, seconds: int) -> None:
-        logger.info("Retry worker: %s in %d seconds.", self.number, seconds)
+    async def _pause(self, seconds: float) -> None:
+        logger.info("Retry worker: %s in %g seconds.", self.number, seconds)
         try:
             async with asyncio.timeout(seconds):
                 await self._draining.wait()
@@ -159,8 +163,10 @@ class Slot:
             await self._until_gone(worker)
         finally:
             self.worker = None
+            # A batch in hand: its time is up, since draining would have waited for it.
+            grace_s = STOP_GRACE_S if self._draining.is_set() and not self._batch else 0
             # Shielded: a cancelled slot must still see its process gone.
-            await asyncio.shield(worker.stop(grace_s=STOP_GRACE_S if self._draining.is_set() else 0))
+            await asyncio.shield(worker.stop(grace_s=grace_s))
         return True
 
     async def _until_gone(self, worker: Worker) -> None:

@@ -20,7 +20,7 @@ LEGACY_MANIFEST = Path("MANIFEST.json")
 
 DEFAULT_FUNCTION = "handle"
 
-_NOT_THE_HANDLERS = ("<frozen importlib", f"{Path(__file__).parent.parent}{os.sep}")
+_NOT_THE_HANDLERS = ("<frozen importlib", importlib.__file__, f"{Path(__file__).parent.parent}{os.sep}")
 
 
 def load_service(spec: WorkerSpec) -> Service:
@@ -161,13 +161,13 @@ def _load_legacy(spec: WorkerSpec, model_dir: Path) -> Service:
 
 def _drop_own_frames(report: traceback.TracebackException) -> bool:
     """Cut our frames and those of importlib out of a report; say whether it still points at a line of code."""
-    report.stack = traceback.StackSummary.from_list([frame for frame in report.stack if not _is_own(frame.filename)])
+    frames = list(report.stack)
+    # Whoever called the loader is no part of the handler either.
+    start = max((position for position, frame in enumerate(frames, 1) if frame.filename == __file__), default=0)
+    kept = [frame for frame in frames[start:] if not frame.filename.startswith(_NOT_THE_HANDLERS)]
+    report.stack = traceback.StackSummary.from_list(kept)
     parts = [report.__cause__, report.__context__, *(report.exceptions or ())]
     # A list, not a generator: every part has to be cut.
     found = [_drop_own_frames(part) for part in parts if part is not None]
     is_syntax_error = getattr(report, "lineno", None) is not None
     return bool(report.stack) or is_syntax_error or any(found)
-
-
-def _is_own(filename: str) -> bool:
-    return filename.startswith(_NOT_THE_HANDLERS)

@@ -157,7 +157,7 @@ def test_request_processor_works_as_the_processor_of_all_requests(context: Conte
 
 def test_a_handlers_own_tests_may_set_a_plain_list() -> None:
     context = Context("m", "/models/m", None, 1, None, "2.0.0")
-    context.request_processor = [RequestProcessor({"A": "1"})]  # type: ignore[assignment]  # the setter takes any list
+    context.request_processor = [RequestProcessor({"A": "1"})]
     assert context.get_request_header(0, "A") == "1"
     context.request_processor = None
     assert context.request_processor is None

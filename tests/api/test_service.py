@@ -12,6 +12,14 @@ Serve = Callable[..., Service]
 RequestOf = Callable[..., InferenceRequest]
 
 
+def recording(seen: list[Any]) -> Any:
+    def handle(data: Any, context: Any) -> Any:
+        seen.append(data)
+        return ["OK"] * len(data)
+
+    return handle
+
+
 def inputs_of(service: Service, seen: list[Any], request: InferenceRequest) -> Any:
     reply = service.predict([request])
     assert isinstance(reply.results[0], Prediction)
@@ -25,7 +33,7 @@ def seen() -> list[Any]:
 
 @pytest.fixture
 def recorder(serve: Serve, seen: list[Any]) -> Service:
-    return serve(lambda data, context: seen.append(data) or ["OK"] * len(data))
+    return serve(recording(seen))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +67,7 @@ def test_json_may_say_nan(recorder: Service, seen: list[Any], request_of: Reques
 
 
 def test_nothing_is_decoded_if_so_configured(serve: Serve, seen: list[Any], request_of: RequestOf) -> None:
-    service = serve(lambda data, context: seen.append(data) or ["OK"], decode_input=False)
+    service = serve(recording(seen), decode_input=False)
     assert inputs_of(service, seen, request_of(b"{broken", "application/json")) == {"body": bytearray(b"{broken")}
     assert inputs_of(service, seen, request_of(b"\xff", "text/plain")) == {"body": bytearray(b"\xff")}
 

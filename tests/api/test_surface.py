@@ -1,4 +1,4 @@
-"""The handler API by name and signature, as handlers written for Multi Model Server 1.1.11 and its 0.x archives use it."""
+"""The handler API by name and signature, as handlers for Multi Model Server 1.1.11 and its 0.x archives use it."""
 
 import importlib
 import inspect

@@ -37,7 +37,9 @@ def test_keys_are_mapped() -> None:
     assert manifest.raw is LEGACY
 
 
-@pytest.mark.parametrize("document", [{}, {"Model": {}}, {"Model": {"Model-Name": "m", "Service": ""}}, {"Model": None}])
+@pytest.mark.parametrize(
+    "document", [{}, {"Model": {}}, {"Model": {"Model-Name": "m", "Service": ""}}, {"Model": None}]
+)
 def test_a_service_is_required(document: dict[str, object]) -> None:
     with pytest.raises(InvalidModelException) as caught:
         parse_legacy_manifest(document)

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from model_archiver.errors import InvalidModelException
-from model_archiver.manifest import Engine, Manifest, Model, Publisher, default_manifest, load_json_object, parse_manifest
+from model_archiver.manifest import (
+    Engine,
+    Manifest,
+    Model,
+    Publisher,
+    default_manifest,
+    load_json_object,
+    parse_manifest,
+)
 
 WRITTEN_BY_MMS = """{
   "runtime": "python",
@@ -62,7 +70,9 @@ def test_missing_runtime_is_python() -> None:
 
 
 def test_numbers_are_taken_as_text() -> None:
-    manifest = parse_manifest({"model": {"modelVersion": 2.5}, "engine": {"engineName": "MXNet", "engineVersion": 0.12}})
+    manifest = parse_manifest(
+        {"model": {"modelVersion": 2.5}, "engine": {"engineName": "MXNet", "engineVersion": 0.12}}
+    )
     assert manifest.model.version == "2.5"
     assert manifest.engine == Engine("MXNet", "0.12")
 

@@ -7,7 +7,7 @@ from mms.service import PredictionException
 
 def handle(data, context):
     if data is None:
-        return None
+        return
     words = bytes(data[0]["body"]).decode()
     if words[:3].isdigit():
         raise PredictionException(words[4:], int(words[:3]))

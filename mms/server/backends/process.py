@@ -105,6 +105,7 @@ class ProcessBackend:
     def _environment(self, spec: WorkerSpec) -> dict[str, str]:
         environment = {k: v for k, v in os.environ.items() if not self._config.hides_from_workers(k)}
         environment["PYTHONPATH"] = os.pathsep.join(_python_path(spec, environment))
+        environment["MMS_DECODE_INPUT_REQUEST"] = "true" if spec.decode_input else "false"
         # mxnet, numpy and others start as many threads as there are cores, in every worker, unless told otherwise.
         environment.setdefault("OMP_NUM_THREADS", "1")
         environment.setdefault("MXNET_USE_OPERATOR_TUNING", "0")

@@ -149,7 +149,7 @@ def _resolve(
     workers = settings.get("default_workers_per_model", 0)
     if workers == 0 and "NUM_WORKERS" in sources.texts:
         workers = whole_number(minimum=0)(sources.texts["NUM_WORKERS"], "NUM_WORKERS")
-    resolved["default_workers_per_model"] = (
+    resolved["startup_workers"] = (
         1 if settings.get("debug") else workers or resolved["number_of_gpu"] or hardware.cpus()
     )
     if settings.get("model_store"):

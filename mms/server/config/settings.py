@@ -66,6 +66,12 @@ class Config:
     cors_allowed_headers: str | None = _key(
         None, values.string, "Sent as Access-Control-Allow-Headers with every answer, as it is."
     )
+    lenient_http: bool = _key(
+        False,
+        values.boolean,
+        "Whether requests are understood that HTTP does not allow but MMS took: lines ended by a line feed alone, "
+        "unknown methods, Content-Length beside chunked encoding. Off, since they let requests be smuggled.",
+    )
     plugins: tuple[str, ...] = _key(
         (), values.names, "Endpoint plugins to load: names of entry points, separated by commas."
     )
@@ -95,8 +101,10 @@ class Config:
     default_workers_per_model: int = _key(
         0,
         values.whole_number(minimum=0),
-        "Workers of each startup model, and default of `initial_workers`. 0 means one for each GPU, or else each CPU.",
+        "Workers of each startup model, and default of `initial_workers` of others. 0: startup models get one for each "
+        "GPU, or else for each CPU; others none.",
     )
+    startup_workers: int = _found(lambda: 1, "What `default_workers_per_model` comes to on this machine.")
     job_queue_size: int = _key(
         100, values.whole_number(minimum=1), "Requests that may wait for one model; one more is answered 503."
     )

@@ -62,9 +62,9 @@ class InferenceApi:
 def description_answer(request: web.BaseRequest, target: Target, document: object) -> Answer | None:
     """Answer the routes that describe an API: `OPTIONS /` and `/api-description`; None for any other route."""
     match target.segments:
-        case ():
-            if request.method == "OPTIONS":
-                return json_answer(document)
+        case () if request.method == "OPTIONS":
+            return json_answer(document)
+        case () | ("",):
             raise MethodNotAllowedException
         case ("api-description",):
             return json_answer(document)

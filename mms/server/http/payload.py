@@ -51,7 +51,8 @@ def _header_block(request: web.BaseRequest, body_bytes: int) -> bytes:
     has_length = False
     for name, value in request.raw_headers:
         lowered = name.lower()
-        if lowered == b"transfer-encoding":
+        if lowered in (b"transfer-encoding", b"expect"):
+            # Between the client and this server only; MMS's handlers never see them either.
             continue
         has_length = has_length or lowered == b"content-length"
         lines.append(b"%b: %b" % (name, value))

@@ -14,7 +14,7 @@ class Target:
     """What a client asked for."""
 
     segments: tuple[str, ...]
-    """Of the decoded path, without the empty ones at its end."""
+    """Of the decoded path, without the empty ones at its end; `//` is one empty segment."""
     query: tuple[tuple[str, str], ...]
     """Decoded, in order, repeats and all."""
 
@@ -32,8 +32,10 @@ def parse_target(raw: str) -> Target:
         raise ResourceNotFoundException
     path, _, query = raw.partition("#")[0].partition("?")
     segments = _decode(path).split("/")[1:]
-    while segments and not segments[-1]:
+    while len(segments) > 1 and not segments[-1]:
         segments.pop()
+    if path == "/":
+        segments = []
     return Target(tuple(segments), tuple(parse_query(query)) if query else ())
 
 

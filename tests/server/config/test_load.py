@@ -194,7 +194,8 @@ def test_management_open_to_the_network_is_a_warning() -> None:
 )
 def test_default_workers(text: str, gpus: int, workers: int) -> None:
     config = load(text, hardware=Hardware(gpus=lambda environ: gpus, cpus=lambda: 6))
-    assert config.default_workers_per_model == workers
+    assert config.startup_workers == workers
+    assert config.default_workers_per_model == (5 if "model=5" in text else 0)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_sagemaker_file() -> None:
     }
     config = load_config(CommandLineOptions(mms_config="sagemaker"), environ, NO_GPU)
     assert config.inference_address == config.management_address == Address("http", "0.0.0.0", 9000)
-    assert (config.default_service_handler, config.default_workers_per_model) == ("handler.py:handle", 2)
+    assert (config.default_service_handler, config.startup_workers) == ("handler.py:handle", 2)
     assert (config.max_request_size, config.max_response_size, config.decode_input_request) == (10, 20, False)
     with pytest.raises(ConfigurationError, match="^Invalid Environment Variable SAGEMAKER_"):
         load_config(CommandLineOptions(mms_config="sagemaker"), {}, NO_GPU)

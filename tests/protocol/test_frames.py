@@ -1,0 +1,227 @@
+"""Bytes to messages and back, in whatever pieces they arrive."""
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from mms.protocol import frames
+from mms.protocol.frames import Buffer, FrameError, FrameReader
+from mms.protocol.messages import (
+    Failure,
+    InferenceRequest,
+    LoadReply,
+    MetricRecord,
+    Parameter,
+    Prediction,
+    PredictReply,
+    WorkerSpec,
+)
+
+MIB = 1 << 20
+PREDICTION = Prediction(b"\x00\xff" * 9, 201, "As asked", "", [("x-a", "1"), ("X-B", "zwölf")])
+REPLY = PredictReply(
+    [PREDICTION, Failure(507, "InternalServerException", "Out of resources"), Prediction(b"", headers=[])],
+    [MetricRecord("Loads", "Count", "1", ["ModelName:m", "Level:Model"], "r1,r2", 1795364378)],
+)
+REQUESTS = [
+    InferenceRequest(
+        "r1", b"Host: here\nX: \xe9", [Parameter("body", "image/jpeg", b"\x00\x01"), Parameter("ä", "", b"")]
+    ),
+    InferenceRequest("r2", b"", []),
+]
+
+
+def wire(parts: Sequence[Buffer]) -> bytes:
+    """Return a frame as the receiver sees it."""
+    return b"".join([frames.encode(parts), *parts])
+
+
+def read(reader: FrameReader, data: bytes, chunk: int = 1 << 16) -> Iterator[list[Buffer]]:
+    """Feed a reader as a socket would, at most `chunk` bytes at a time."""
+    view = memoryview(data)
+    while view:
+        buffer = reader.get_buffer()
+        assert len(buffer) > 0, "a socket cannot receive into no memory"
+        count = min(chunk, len(buffer), len(view))
+        buffer[:count] = view[:count]
+        view = view[count:]
+        yield from reader.received(count)
+
+
+def test_requests_round_trip() -> None:
+    assert frames.decode_requests(frames.encode_requests(REQUESTS)) == REQUESTS
+
+
+def test_reply_round_trip() -> None:
+    assert frames.decode_reply(frames.encode_reply(REPLY)) == REPLY
+
+
+@pytest.mark.parametrize("content_type", [None, "", "text/plain"])
+def test_content_type_of_a_prediction_keeps_none_apart_from_empty(content_type: str | None) -> None:
+    reply = frames.decode_reply(
+        frames.encode_reply(PredictReply([Prediction(b"x", 200, "", content_type, [])])),
+    )
+    assert reply.results == [Prediction(b"x", 200, "", content_type, [])]
+
+
+def test_spec_round_trip() -> None:
+    spec = WorkerSpec(
+        model_name="ä b",
+        model_dir="/models/m",
+        handler="service.py:handle",
+        runtime="python3",
+        batch_size=8,
+        gpu_id=3,
+        decode_input=False,
+        max_response_bytes=12,
+    )
+    assert frames.decode_spec(frames.encode_spec(spec)) == spec
+
+
+def test_load_reply_round_trip() -> None:
+    reply = LoadReply(507, "System out of memory", "Traceback ...\n")
+    assert frames.decode_load_reply(frames.encode_load_reply(reply)) == reply
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 7, 11, 64, 1000, 1 << 20])
+def test_any_chunking_gives_the_same_frames(chunk: int) -> None:
+    messages: list[list[Buffer]] = [
+        [b"first"],
+        frames.encode_requests(REQUESTS),
+        [b"", b"", b"x"],
+        frames.encode_reply(REPLY),
+    ]
+    got = list(read(FrameReader(), b"".join(map(wire, messages)), chunk))
+    assert got == messages
+
+
+@pytest.mark.parametrize("chunk", [4099, 1 << 16, 1 << 18, 1 << 23])
+@pytest.mark.parametrize("size", [frames.BUFFER_BYTES // 4, frames.BUFFER_BYTES, frames.BUFFER_BYTES + 1, 3 * MIB + 7])
+def test_large_parts_between_small_ones(size: int, chunk: int) -> None:
+    body = bytes(range(256)) * (size // 256 + 1)
+    messages = [[b"small"], [b"head", body[:size], b"tail", body[:size]], [b"after"]]
+    got = list(read(FrameReader(), b"".join(map(wire, messages)), chunk))
+    assert got == messages
+
+
+def test_large_part_is_received_into_memory_of_its_own() -> None:
+    reader = FrameReader()
+    assert list(read(reader, frames.encode([b"x" * 4 * MIB]))) == []
+    buffer = reader.get_buffer()
+    assert len(buffer) == 4 * MIB
+    buffer[:] = b"y" * 4 * MIB
+    [[part]] = reader.received(4 * MIB)
+    assert isinstance(part, bytearray)
+    assert part == b"y" * 4 * MIB
+
+
+def test_parts_survive_the_next_frame() -> None:
+    reader = FrameReader()
+    [first] = read(reader, wire([b"one", b"a" * 100_000]))
+    [second] = read(reader, wire([b"two", b"b" * 100_000]))
+    assert first == [b"one", b"a" * 100_000]
+    assert second == [b"two", b"b" * 100_000]
+
+
+def test_many_small_frames_cross_the_end_of_the_buffer() -> None:
+    messages: list[list[Buffer]] = [[b"%d" % number, b"x" * (number % 977)] for number in range(3000)]
+    data = b"".join(map(wire, messages))
+    assert len(data) > 4 * frames.BUFFER_BYTES
+    assert list(read(FrameReader(), data, 50_021)) == messages
+
+
+def test_frame_may_have_as_many_parts_as_a_large_batch_needs() -> None:
+    parts: list[Buffer] = [b"%d" % number for number in range(frames.MAX_PARTS // 4)]
+    assert list(read(FrameReader(), wire(parts), 9973)) == [parts]
+
+
+@pytest.mark.parametrize("count", [0, frames.MAX_PARTS // 4 + 1, 0xFFFFFFFF])
+def test_implausible_number_of_parts_is_refused(count: int) -> None:
+    with pytest.raises(FrameError, match=f"a frame of {count} parts"):
+        list(read(FrameReader(), struct.pack("<I", count) + bytes(64)))
+
+
+@pytest.mark.parametrize("text", [b"[METRICS]Size.MB:1", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100])
+def test_text_that_is_no_frame_is_refused(text: bytes) -> None:
+    with pytest.raises(FrameError):
+        list(read(FrameReader(), text))
+
+
+@pytest.mark.parametrize("lengths", [(101,), (50, 51), (1 << 63, 1 << 63)])
+def test_frame_larger_than_agreed_is_refused_before_its_bytes_arrive(lengths: tuple[int, ...]) -> None:
+    head = struct.pack(f"<I{len(lengths)}Q", len(lengths), *lengths)
+    with pytest.raises(FrameError, match="more than 100"):
+        list(read(FrameReader(max_frame_bytes=100), head))
+
+
+def test_frame_of_exactly_the_agreed_size_is_read() -> None:
+    assert list(read(FrameReader(max_frame_bytes=100), wire([b"a" * 40, b"b" * 60]))) == [[b"a" * 40, b"b" * 60]]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        1,
+        "ab",
+        "abc",
+        {},
+        {"abc": 1, "def": 2},
+        [],
+        [[], [], []],
+        [1, []],
+        [[1], []],
+        [["abc"], []],
+        [[[]], []],
+        [[[200, "", None, []]], []],
+        [[[200, "", None, [], 5]], []],
+        [[["200", "InternalServerException", "m"]], []],
+        [[[500, None, "m"]], []],
+        [[[500, "T", {}]], []],
+        [[], [["name"]]],
+        [[], [[1, 2, 3, 4, 5, 6, 7]]],
+        [[], [5]],
+    ],
+)
+def test_reply_that_no_worker_of_ours_wrote_is_refused(document: object) -> None:
+    with pytest.raises(FrameError):
+        frames.decode_reply([json.dumps(document).encode()])
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        ["200", "", None, []],
+        [None, "", None, []],
+        [True, "", None, []],
+        [-1, "", None, []],
+        [199, "", None, []],
+        [1000, "", None, []],
+        [1e400, "", None, []],
+        [200, None, None, []],
+        [200, "", 7, []],
+        [200, "", None, "ab"],
+        [200, "", None, ["abc"]],
+        [200, "", None, [["a"]]],
+        [200, "", None, [["a", 1]]],
+        [200, "", None, [["a", "b", "c"]]],
+        [200, "", None, {"a": "b"}],
+    ],
+)
+def test_prediction_that_could_not_be_answered_is_refused(result: object) -> None:
+    with pytest.raises(FrameError):
+        frames.decode_reply([json.dumps([[result], []]).encode(), b"body"])
+
+
+@pytest.mark.parametrize("header", [b"", b"\xff\xfe", b"{", b"[" * 100_000])
+def test_reply_with_an_unreadable_header_is_refused(header: bytes) -> None:
+    with pytest.raises(FrameError, match="unreadable reply"):
+        frames.decode_reply([header])
+
+
+@pytest.mark.parametrize("header", [b"", b"{", b"5", b"[]", b'["200", "loaded", ""]', b'[200, 1, ""]', b"[" * 100_000])
+def test_load_reply_that_is_none_is_refused(header: bytes) -> None:
+    with pytest.raises(FrameError, match="unreadable load reply"):
+        frames.decode_load_reply([header])
