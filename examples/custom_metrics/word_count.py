@@ -1,4 +1,4 @@
-"""Count words, and record metrics of its own. Runs in a worker process. Handler: `word_count:handle`. Needs no model."""
+"""Count words, and record metrics. Runs in a worker process. Handler: `word_count:handle`. Needs no model."""
 
 import time
 from typing import Any

@@ -1,6 +1,6 @@
 """AlexNet, written in Gluon twice: as a hybrid and as an imperative network. Both read the same parameter file.
 
-A quarter as wide as the original (Krizhevsky et al., 2012) and for images of 64 x 64 pixels, so that it trains in seconds.
+A quarter as wide as the original (Krizhevsky et al., 2012) and for images of 64 x 64 pixels: it trains in seconds.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Serve the hybrid AlexNet of this example. Runs in a worker process. Handler: `gluon_hybrid_alexnet:handle`."""
+"""Serve the hybrid AlexNet. Runs in a worker process. Handler: `gluon_hybrid_alexnet:handle`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Serve the imperative AlexNet of this example. Runs in a worker process. Handler: `gluon_imperative_alexnet:handle`."""
+"""Serve the imperative AlexNet. Runs in a worker process. Handler: `gluon_imperative_alexnet:handle`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Train the AlexNet of this example on drawings of shapes, and save what the archive needs, with a drawing to ask about.
+"""Train the AlexNet on drawings of shapes, and save what the archive needs, with a drawing to ask about.
 
 Writes alexnet.params, signature.json, synset.txt and star.png. Takes about ten seconds on one core.
 """
@@ -6,6 +6,7 @@ Writes alexnet.params, signature.json, synset.txt and star.png. Takes about ten 
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -43,7 +44,7 @@ def draw(shape: str, rng: np.random.Generator) -> Image.Image:
     return picture
 
 
-def drawings(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def drawings(count: int, rng: np.random.Generator) -> tuple[Any, Any]:
     """Make normalized images, float32 (count, 3, 64, 64), and their classes."""
     classes = rng.integers(0, len(SHAPES), count)
     pixels = np.stack([np.asarray(draw(list(SHAPES)[number], rng)) for number in classes])

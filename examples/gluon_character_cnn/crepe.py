@@ -1,4 +1,4 @@
-"""A convolutional network that reads text letter by letter, after Zhang, Zhao and LeCun (arXiv 1509.01626), made small."""
+"""A convolutional network that reads text letter by letter, after Zhang, Zhao and LeCun, arXiv 1509.01626."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ _NUMBERS = {letter: number for number, letter in enumerate(ALPHABET)}
 
 
 def encode(texts: Iterable[str]) -> Any:
-    """Mark each letter of each text: float32 (texts, letters of the alphabet, 128). Other letters and the rest stay 0."""
+    """Mark each letter of each text: float32 (texts, letters of the alphabet, 128), 0 elsewhere."""
     rows = list(texts)
     marks = np.zeros((len(rows), len(ALPHABET), LENGTH), np.float32)
     for row, text in enumerate(rows):

@@ -26,8 +26,9 @@ ENDS = "Would buy again.,Came too late.,Works for me!,A gift for my mother.,Not 
 def review(category: str, rng: random.Random) -> str:
     """Make up the title and the text of a review."""
     first, second = rng.sample(THINGS[category].split(","), 2)
-    title = f"{rng.choice(OPENINGS.split(','))} {first}"
-    return f"{title}|{rng.choice(OPENINGS.split(','))} {first} {rng.choice(LINKS.split(','))} {second}. {rng.choice(ENDS.split(','))}"
+    title, opening = rng.choices(OPENINGS.split(","), k=2)
+    link, end = rng.choice(LINKS.split(",")), rng.choice(ENDS.split(","))
+    return f"{title} {first}|{opening} {first} {link} {second}. {end}"
 
 
 def train(rng: random.Random) -> Crepe:

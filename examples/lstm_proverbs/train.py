@@ -56,6 +56,7 @@ you cannot teach an old dog new tricks
 """
 END = "<end>"
 LONGEST = 12
+STEPS = 150
 
 
 class Proverbs(mx.gluon.HybridBlock):  # type: ignore[misc]  # mxnet has no types
@@ -82,12 +83,12 @@ def train(sentences: list[list[int]], words: int) -> Proverbs:
     for row, sentence in enumerate(sentences):
         padded[row, : len(sentence)] = sentence
     x, following = mx.nd.array(padded[:, :-1]), mx.nd.array(padded[:, 1:])
-    for step in range(150):
+    for _ in range(STEPS):
         with mx.autograd.record():
             loss = -mx.nd.log(mx.nd.pick(net(x), following) + 1e-9).mean()
         loss.backward()
         trainer.step(1)
-    print(f"Loss {loss.asscalar():.3f} after {step + 1} steps.")
+    print(f"Loss {loss.asscalar():.3f} after {STEPS} steps.")
     return net
 
 

@@ -234,7 +234,7 @@ def decode_spec(parts: Sequence[Buffer]) -> WorkerSpec:
 
 def encode_load_reply(reply: LoadReply) -> list[Buffer]:
     """Return the parts of the first frame that a worker sends."""
-    return [_dumps([reply.code, reply.message, reply.traceback]).encode()]
+    return [_dumps([reply.code, reply.message, reply.traceback, reply.in_initialize]).encode()]
 
 
 def decode_load_reply(parts: Sequence[Buffer]) -> LoadReply:

@@ -100,3 +100,5 @@ class LoadReply:
     message: str
     traceback: str = ""
     """Of the exception that ended the load, or empty."""
+    in_initialize: bool = False
+    """Whether it was raised by `initialize` of a handler class, which MMS only logged."""

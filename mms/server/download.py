@@ -69,8 +69,7 @@ async def download(url: str, path: Path, *, allow_private: bool) -> Download:
             raise DownloadModelException(f"Failed to download model from: {url}: more than {MAX_REDIRECTS} redirects")
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             logger.warning("Download of %s failed: %s", redacted(url), exc)
-            detail = str(exc) if _is_private(exc) else ""
-            raise DownloadModelException(f"Failed to download model from: {url}{detail}") from exc
+            raise DownloadModelException(f"Failed to download model from: {url}{_hint(exc)}") from exc
 
 
 def is_download(url: str) -> bool:
@@ -143,8 +142,9 @@ def _refuse_private(address: ipaddress.IPv4Address | ipaddress.IPv6Address, host
         )
 
 
-def _is_private(exc: BaseException) -> bool:
-    return isinstance(exc, _PrivateAddressError) or isinstance(exc.__cause__, _PrivateAddressError)
+def _hint(exc: BaseException) -> str:
+    # aiohttp wraps what the resolver raises.
+    return next((str(error) for error in (exc, exc.__cause__) if isinstance(error, _PrivateAddressError)), "")
 
 
 class _PublicResolver(AbstractResolver):

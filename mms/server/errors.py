@@ -122,7 +122,8 @@ class WorkerDied(InternalServerException):
 class WorkerInitializationException(InternalServerException):
     """A worker could not be started or could not load its model; `traceback` is the worker's own, or empty."""
 
-    def __init__(self, message: str, code: int = 500, traceback: str = "") -> None:
+    def __init__(self, message: str, code: int = 500, traceback: str = "", *, in_initialize: bool = False) -> None:
         super().__init__(message)
         self.status = code
         self.traceback = traceback
+        self.in_initialize = in_initialize

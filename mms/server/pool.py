@@ -51,6 +51,8 @@ class WorkerPool:
         for slot in surplus:
             self._end(slot)
         started = [self._start_slot() for _ in range(minimum - len(current))]
+        if surplus:
+            self._give_up_waiting_jobs("it was scaled down")
         return started, surplus
 
     async def close(self, *, timeout_s: float) -> bool:
@@ -72,7 +74,7 @@ class WorkerPool:
             self._workplace,
             next(self._numbers.number),
             self._numbers.gpu_id(),
-            on_load_failed=self._give_up_waiting_jobs,
+            on_load_failed=lambda: self._give_up_waiting_jobs("none could load it"),
             on_end=self.slots.remove,
         )
         self.slots.append(slot)
@@ -85,11 +87,11 @@ class WorkerPool:
             # There is nothing to finish, and a load may take minutes.
             slot.cancel()
 
-    def _give_up_waiting_jobs(self) -> None:
-        """Called by a slot whose model did not load: with no other hope, nobody is left waiting in vain."""
+    def _give_up_waiting_jobs(self, why: str) -> None:
+        """Unless there is hope of a worker, leave nobody waiting in vain."""
         if not self.hopeful:
             self._workplace.queue.fail_all(
                 ServiceUnavailableException(
-                    f"No worker is available to serve request for model: {self.model_name}: none could load it."
+                    f"No worker is available to serve request for model: {self.model_name}: {why}."
                 )
             )

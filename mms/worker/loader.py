@@ -7,10 +7,12 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mms.context import Context
 from mms.protocol.messages import LoadReply, WorkerSpec
 from mms.service import EntryPoint, Service
 from mms.worker import mxnet_compat
@@ -23,10 +25,14 @@ DEFAULT_FUNCTION = "handle"
 _NOT_THE_HANDLERS = ("<frozen importlib", importlib.__file__, f"{Path(__file__).parent.parent}{os.sep}")
 
 
+class InitializeError(Exception):
+    """The handler was found and made, but its `initialize` raised; the cause is what it raised."""
+
+
 def load_service(spec: WorkerSpec) -> Service:
     """Load the model of `spec` and run its start-up code.
 
-    Raises whatever the handler raises; `load_failure` turns that into the answer.
+    Raises what the handler raises, from `initialize` as an InitializeError; `load_failure` turns that into the answer.
     """
     mxnet_compat.install()
     model_dir = Path(spec.model_dir).absolute()
@@ -43,18 +49,21 @@ def load_service(spec: WorkerSpec) -> Service:
         return service
     handler = _only_class(module)()
     service = _service(spec, model_dir, manifest, _method(handler, "handle"))
-    _method(handler, "initialize")(service.context)
+    _initialize(_method(handler, "initialize"), service)
     return service
 
 
 def load_failure(exc: Exception) -> LoadReply:
     """Return the answer for a load that ended with `exc`. Its traceback shows the handler's frames, not ours."""
+    in_initialize = isinstance(exc, InitializeError)
+    if isinstance(exc, InitializeError) and isinstance(exc.__cause__, Exception):
+        exc = exc.__cause__
     report = traceback.TracebackException.from_exception(exc)
     has_frames = _drop_own_frames(report)
     text = "".join(report.format()) if has_frames else ""
     if isinstance(exc, MemoryError):
-        return LoadReply(507, "System out of memory", text)
-    return LoadReply(500, " ".join(f"{type(exc).__name__}: {exc}".split()), text)
+        return LoadReply(507, "System out of memory", text, in_initialize)
+    return LoadReply(500, " ".join(f"{type(exc).__name__}: {exc}".split()), text, in_initialize)
 
 
 def _service(spec: WorkerSpec, model_dir: Path, manifest: dict[str, Any] | None, entry_point: EntryPoint) -> Service:
@@ -68,6 +77,13 @@ def _service(spec: WorkerSpec, model_dir: Path, manifest: dict[str, Any] | None,
         decode_input=spec.decode_input,
         max_response_bytes=spec.max_response_bytes,
     )
+
+
+def _initialize(initialize: Callable[[Context], object], service: Service) -> None:
+    try:
+        initialize(service.context)
+    except Exception as exc:
+        raise InitializeError from exc
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The default backend: one subprocess and one socketpair a worker. Runs in the front process."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -25,18 +26,19 @@ from mms.protocol.frames import (
 )
 from mms.protocol.messages import InferenceRequest, LoadReply, PredictReply, WorkerSpec
 from mms.server.backends.base import LogLine
+from mms.server.backends.output import WorkerOutput
 from mms.server.config import Config
 from mms.server.errors import WorkerDied, WorkerInitializationException
 
 BOOTSTRAP = "import sys; sys.path.append(sys.argv[1]); from mms.worker.__main__ import main; main(int(sys.argv[2]))"
 """Our packages come last on the path: another runtime's interpreter has none of them, and must keep all of its own."""
-LOG_LINE_BYTES = 1 << 16
-"""A worker's line that grows longer is cut there, so that a print without end cannot fill the front's memory."""
 SMALL_FRAME_BYTES = 1 << 16
 REPLY_OVERHEAD_BYTES = 1 << 24
 """What the header of a reply (metrics, response headers) may take beyond the bodies themselves."""
 LOG_DRAIN_S = 1.0
 """How long the last lines of a dead worker are waited for; a grandchild may hold the pipe open for ever."""
+EXIT_GRACE_S = 2.0
+"""How long a process may take to exit once it has closed its socket by itself."""
 
 
 class ProcessBackend:
@@ -57,16 +59,19 @@ class ProcessBackend:
                 f"Worker of model {spec.model_name} did not load in {self._config.worker_start_timeout:g} s "
                 "(worker_start_timeout)."
             ) from None
-        except (WorkerDied, asyncio.CancelledError) as exc:
+        except asyncio.CancelledError:
             await worker.stop(grace_s=0)
-            if isinstance(exc, asyncio.CancelledError):
-                raise
+            raise
+        except WorkerDied as exc:
+            await worker.stop(grace_s=EXIT_GRACE_S)
             raise WorkerInitializationException(
                 f"Worker of model {spec.model_name} ended while it loaded: {await worker.wait()}"
             ) from exc
         if reply.code != 200:
-            await worker.stop(grace_s=1)
-            raise WorkerInitializationException(reply.message, reply.code, reply.traceback)
+            await worker.stop(grace_s=EXIT_GRACE_S)
+            raise WorkerInitializationException(
+                reply.message, reply.code, reply.traceback, in_initialize=reply.in_initialize
+            )
         return worker
 
     async def close(self) -> None:
@@ -75,31 +80,38 @@ class ProcessBackend:
     async def _spawn(self, spec: WorkerSpec, on_line: LogLine) -> "ProcessWorker":
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        output = WorkerOutput(on_line)
         try:
-            process = await asyncio.create_subprocess_exec(
+            process, _ = await loop.subprocess_exec(
+                lambda: output,
                 _interpreter(spec.runtime),
                 "-c",
                 BOOTSTRAP,
                 str(Path(mms.__file__).parent.parent),
                 str(theirs.fileno()),
                 spec.model_name,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 cwd=spec.model_dir,
                 env=self._environment(spec),
                 # Not in the group of the terminal: Ctrl-C is for the front end, which then ends its workers in order.
-                process_group=0,
+                # A session, since uvloop knows no `process_group`.
+                start_new_session=True,
             )
-        except OSError as exc:
+        except BaseException as exc:
             ours.close()
-            raise WorkerInitializationException(f"Worker of model {spec.model_name} cannot start: {exc}") from exc
+            if isinstance(exc, OSError):
+                raise WorkerInitializationException(f"Worker of model {spec.model_name} cannot start: {exc}") from exc
+            raise
         finally:
             theirs.close()
         max_frame_bytes = spec.batch_size * spec.max_response_bytes + REPLY_OVERHEAD_BYTES
-        worker = ProcessWorker(process, on_line, max_frame_bytes=max_frame_bytes)
-        await asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
+        worker = ProcessWorker(process, output, max_frame_bytes=max_frame_bytes)
+        try:
+            await loop.create_connection(lambda: worker, sock=ours)
+        except BaseException:
+            await worker.stop(grace_s=0)
+            raise
         return worker
 
     def _environment(self, spec: WorkerSpec) -> dict[str, str]:
@@ -132,20 +144,16 @@ def _python_path(spec: WorkerSpec, environment: Mapping[str, str]) -> list[str]:
 class ProcessWorker(asyncio.BufferedProtocol):
     """The front end's end of one worker process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_line: LogLine, *, max_frame_bytes: int) -> None:
-        self.pid: int | None = process.pid
+    def __init__(self, process: asyncio.SubprocessTransport, output: WorkerOutput, *, max_frame_bytes: int) -> None:
+        self.pid: int | None = process.get_pid()
         self._process = process
+        self._output = output
         self._reader = FrameReader(max_frame_bytes=max_frame_bytes)
         self.get_buffer = self._reader.get_buffer  # type: ignore[assignment]  # one call less for every read
         self._transport: asyncio.Transport | None = None
         self._loading: asyncio.Future[LoadReply] | None = None
         self._waiting: deque[asyncio.Future[PredictReply]] = deque()
         self._ending = ""
-        self._log_tasks = [
-            asyncio.create_task(_forward_lines(pipe, stream, on_line))
-            for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr))
-            if pipe is not None
-        ]
 
     async def load(self, spec: WorkerSpec) -> LoadReply:
         """Send the spec and wait for the reply. Raises WorkerDied."""
@@ -164,14 +172,16 @@ class ProcessWorker(asyncio.BufferedProtocol):
 
     async def wait(self) -> str:
         """See Worker.wait."""
-        code = await self._process.wait()
-        await asyncio.wait(self._log_tasks, timeout=LOG_DRAIN_S)
-        return self._ending or _why(code)
+        await self._output.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOG_DRAIN_S):
+                await self._output.drained.wait()
+        return self._ending or _why(self._process.get_returncode())
 
     def memory_usage(self) -> int:
         """See Worker.memory_usage."""
         try:
-            return int(psutil.Process(self._process.pid).memory_info().rss)
+            return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return 0
 
@@ -182,18 +192,14 @@ class ProcessWorker(asyncio.BufferedProtocol):
         try:
             if grace_s > 0:
                 async with asyncio.timeout(grace_s):
-                    await self._process.wait()
+                    await self._output.exited.wait()
         except TimeoutError:
-            self._ending = f"killed: it did not end within {grace_s:g} s"
+            self._kill(f"killed: it did not end within {grace_s:g} s")
         finally:
-            if self._process.returncode is None:
-                self._process.kill()
-        await self._process.wait()
-        await asyncio.wait(self._log_tasks, timeout=LOG_DRAIN_S)
-        for task in self._log_tasks:
-            task.cancel()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+            self._kill("killed by the server")
+        await self.wait()
+        # Closes our ends of the pipes; children of the worker may still hold theirs.
+        self._process.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the socket is ready."""
@@ -206,13 +212,9 @@ class ProcessWorker(asyncio.BufferedProtocol):
             for parts in self._reader.received(nbytes):
                 self._receive(parts)
         except FrameError as exc:
-            self._ending = (
-                f"killed: it broke the protocol ({exc}); does the handler write to descriptors it did not open?"
-            )
             if self._transport is not None:
                 self._transport.abort()
-            if self._process.returncode is None:
-                self._process.kill()
+            self._kill(f"killed: it broke the protocol ({exc}); does the handler write to descriptors it did not open?")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the socket is closed, by us or by the end of the process."""
@@ -236,6 +238,14 @@ class ProcessWorker(asyncio.BufferedProtocol):
         if not future.done():
             future.set_result(reply)
 
+    def _kill(self, why: str) -> None:
+        if self._output.exited.is_set():
+            return
+        self._ending = self._ending or why
+        # It may have ended by itself in this very moment.
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     def _send(self, parts: Sequence[Buffer]) -> None:
         assert self._transport is not None
         head = encode(parts)
@@ -245,21 +255,8 @@ class ProcessWorker(asyncio.BufferedProtocol):
             self._transport.writelines([head, *parts])
 
 
-def _why(code: int) -> str:
-    if code >= 0:
+def _why(code: int | None) -> str:
+    if code is None or code >= 0:
         return f"it exited with code {code}"
     name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
     return f"{name}, perhaps out of memory" if code == -signal.SIGKILL else name
-
-
-async def _forward_lines(pipe: asyncio.StreamReader, stream: str, on_line: LogLine) -> None:
-    rest = b""
-    while chunk := await pipe.read(LOG_LINE_BYTES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            on_line(stream, line.decode(errors="replace").rstrip("\r"))
-        if len(rest) >= LOG_LINE_BYTES:
-            on_line(stream, rest.decode(errors="replace"))
-            rest = b""
-    if rest:
-        on_line(stream, rest.decode(errors="replace"))

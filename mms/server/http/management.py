@@ -83,7 +83,9 @@ def _scaled(model: Model, *, wait: bool, done: bool) -> Answer:
 
 
 def _failed_to_start(error: WorkerInitializationException) -> WorkerInitializationException:
-    return WorkerInitializationException("Failed to start workers", error.status)
+    # MMS's words for every load that it noticed; what `initialize` raised it never told.
+    cause = f": {error}\n{error.traceback}" if error.in_initialize else ""
+    return WorkerInitializationException(f"Failed to start workers{cause}", error.status)
 
 
 def _description(model: Model) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Arguments: what MMS's argparse took and click does not, and those from the launcher to the server."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from mms.server.config import CommandLineOptions
+from mms.server.daemon import READY_OPTION
+
+_VALUED = ("--mms-config", "--model-store", "--models", "--log-config")
+_FLAGS = ("--start", "--stop", "--foreground", "--help")
+
+
+class LauncherCommand(click.Command):
+    """A command whose options may be abbreviated and whose `--models` takes several values: `--models a b=c --stop`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        args = _models_repeated([_unabbreviated(ctx, arg) for arg in args])
+        if "--start" in args and "--stop" in args:
+            raise click.UsageError("argument --stop: not allowed with argument --start", ctx)
+        if args[-1:] == ["--models"]:
+            raise click.UsageError("argument --models: expected at least one argument", ctx)
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True)
+class ServerArguments:
+    """What the launcher tells the server."""
+
+    options: CommandLineOptions
+    ready_fd: int | None = None
+    """Descriptor of the pipe at which the launcher waits."""
+
+    def to_list(self) -> list[str]:
+        """Return them as command line; `ready_fd` is added by whoever makes the pipe."""
+        options = self.options
+        values = {
+            "--mms-config": options.mms_config,
+            "--model-store": options.model_store,
+            "--log-config": options.log_config,
+        }
+        single = [f"{name}={value}" for name, value in values.items() if value is not None]
+        return single + [f"--models={model}" for model in options.models]
+
+    @classmethod
+    def from_list(cls, arguments: Sequence[str]) -> "ServerArguments":
+        """Read what `to_list` wrote; what is not known is ignored."""
+        values: dict[str, str] = {}
+        models: list[str] = []
+        for argument in arguments:
+            name, _, value = argument.partition("=")
+            if name == "--models":
+                models.append(value)
+            else:
+                values[name] = value
+        ready = values.get(READY_OPTION.rstrip("="))
+        options = CommandLineOptions(
+            mms_config=values.get("--mms-config"),
+            model_store=values.get("--model-store"),
+            log_config=values.get("--log-config"),
+            models=tuple(models),
+        )
+        return cls(options, int(ready) if ready else None)
+
+
+def _unabbreviated(ctx: click.Context, argument: str) -> str:
+    """Return the argument with the full name of its option, as argparse has it: any unique beginning will do."""
+    name, separator, value = argument.partition("=")
+    if not name.startswith("--") or name in (*_VALUED, *_FLAGS, "--"):
+        return argument
+    found = [option for option in (*_FLAGS, *_VALUED) if option.startswith(name)]
+    if len(found) > 1:
+        raise click.UsageError(f"ambiguous option: {name} could match {', '.join(found)}", ctx)
+    return f"{found[0]}{separator}{value}" if found else argument
+
+
+def _models_repeated(arguments: Sequence[str]) -> list[str]:
+    """Turn `--models a b` into `--models=a --models=b`; the list ends at the next option."""
+    result: list[str] = []
+    taking = False
+    for index, argument in enumerate(arguments):
+        if argument == "--models":
+            followed = index + 1 < len(arguments) and not arguments[index + 1].startswith("-")
+            taking = followed
+            if not followed:
+                # Left bare at the end, so that the command sees that its values are missing.
+                return [*result, argument]
+        elif taking and not argument.startswith("-"):
+            result.append(f"--models={argument}")
+        else:
+            taking = False
+            result.append(argument)
+    return result
