@@ -21,6 +21,10 @@ from mms.server.pid_file import MARKER, DaemonError
 SHUTDOWN_OPTION: Final = "--shutdown-timeout="
 READY_OPTION: Final = "--ready-fd="
 
+# Not `-m mms`: this package need not be where a new interpreter looks.
+_BOOTSTRAP = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from mms.server.cli import multi_model_server; multi_model_server()"
+)
 _DEFAULT_SHUTDOWN_S = 30.0
 _MARGIN_S = 10.0
 """Beyond its shutdown timeout, for ending workers and closing files."""
@@ -100,9 +104,8 @@ def stop(process: psutil.Process) -> None:
 
 def _command(shutdown_timeout: float) -> list[str]:
     # -P: a folder named mms in the current folder, such as a checkout of MMS, must not be taken for this package.
-    is_here = Path(mms.__file__).resolve().parents[1] == Path.cwd().resolve()
-    isolation = [] if is_here else ["-P"]
-    return [sys.executable, *isolation, "-m", "mms", MARKER, f"{SHUTDOWN_OPTION}{shutdown_timeout:g}"]
+    home = str(Path(mms.__file__).resolve().parents[1])
+    return [sys.executable, "-P", "-c", _BOOTSTRAP, home, MARKER, f"{SHUTDOWN_OPTION}{shutdown_timeout:g}"]
 
 
 def _shutdown_timeout(command: Sequence[str]) -> float:

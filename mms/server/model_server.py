@@ -50,8 +50,11 @@ class ModelServer:
         config = self._config
         async with contextlib.AsyncExitStack() as stack:
             logs = stack.enter_context(contextlib.closing(Logs(config)))
-            for line in (*startup_summary(config), *config.warnings):
-                logger.info("%s", line)
+            # One entry of many lines, as in MMS.
+            summary = "\n".join(["", *startup_summary(config)])
+            logger.info(summary)
+            for warning in config.warnings:
+                logger.warning("%s", warning)
             sockets = [stack.enter_context(contextlib.closing(_bind(address))) for address in self._listen_on()]
             store = ModelStore(config.model_store, config.temp_dir, allow_private_urls=config.allow_private_urls)
             stack.callback(store.close)
@@ -98,7 +101,9 @@ class ModelServer:
     @contextlib.asynccontextmanager
     async def _listening(self, address: Address, sock: socket.socket, front: Front, logs: Logs) -> AsyncIterator[None]:
         context = server_context(self._config) if address.is_tls else None
-        runner = web.ServerRunner(Server(front, logs, lenient=self._config.lenient_http), shutdown_timeout=self._config.shutdown_timeout)
+        runner = web.ServerRunner(
+            Server(front, logs, lenient=self._config.lenient_http), shutdown_timeout=self._config.shutdown_timeout
+        )
         await runner.setup()
         try:
             site = web.SockSite(runner, sock, ssl_context=context, backlog=BACKLOG)

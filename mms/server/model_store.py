@@ -59,7 +59,7 @@ class ModelStore:
             path = await asyncio.to_thread(self._find, url)
             if path.is_dir():
                 return StoredModel(path, await asyncio.to_thread(read_manifest, path), owned=False)
-            return await asyncio.to_thread(self._unpack, path, None)
+            return await self._unpack_in_thread(path, None)
         except model_archiver.errors.InvalidModelException as exc:
             raise InvalidModelException(str(exc)) from exc
         except OSError as exc:
@@ -93,7 +93,7 @@ class ModelStore:
         if self._store is None:
             raise ModelNotFoundException("Model store has not been configured.")
         path = self._store / url.lstrip("/")
-        if "\0" in url or not path.exists():
+        if not _exists(path):
             raise ModelNotFoundException(f"Model not found in model store: {url}")
         if path.resolve() == self._store.resolve():
             # "." or "/": the store itself, with every model in it, is none. The words are MMS's.
@@ -104,7 +104,18 @@ class ModelStore:
         folders = await asyncio.to_thread(self._own_folder)
         with tempfile.TemporaryDirectory(dir=folders, prefix=".download-") as scratch:
             got = await download(url, Path(scratch) / "archive", allow_private=trusted or self._allow_private_urls)
-            return await asyncio.to_thread(self._unpack, got.path, got.etag)
+            return await self._unpack_in_thread(got.path, got.etag)
+
+    async def _unpack_in_thread(self, archive: Path, etag: str | None) -> StoredModel:
+        unpacking = asyncio.ensure_future(asyncio.to_thread(self._unpack, archive, etag))
+        try:
+            return await asyncio.shield(unpacking)
+        except asyncio.CancelledError:
+            # The thread goes on regardless; what it makes belongs to nobody any more.
+            await asyncio.wait((unpacking,))
+            if unpacking.exception() is None:
+                await asyncio.to_thread(unpacking.result().clean)
+            raise
 
     def _unpack(self, archive: Path, etag: str | None) -> StoredModel:
         # MMS names the folder after the ETag, else after a hash; ours is new for every registration, so that no two
@@ -139,6 +150,14 @@ class ModelStore:
             except FileExistsError:
                 self._folders = Path(tempfile.mkdtemp(prefix="models-", dir=self._temp))
         return self._folders
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        # A name that is too long, a file used as a folder, a NUL.
+        return False
 
 
 def _sha1(path: Path) -> str:

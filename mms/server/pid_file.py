@@ -156,8 +156,8 @@ def _server_process(pid: int, *, is_locked: bool) -> psutil.Process | None:
         return None
     if MARKER not in command:
         return None
-    is_ours = "mms" in command[: command.index(MARKER)]
-    return process if is_locked or not is_ours else None
+    is_java = Path(command[0]).name.startswith("java")
+    return process if is_locked or is_java else None
 
 
 def _lock(file: int, *, shared: bool = False) -> bool:

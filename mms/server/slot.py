@@ -75,6 +75,7 @@ class Slot:
         self.gpu_id = gpu_id
         self.worker: Worker | None = None
         self._workplace = workplace
+        self._logger = logging.LoggerAdapter(logger, {"thread_name": f"W-{number}-{workplace.spec.model_name[:25]}"})
         self._on_load_failed = on_load_failed
         self._on_end = on_end
         self._killing: asyncio.Task[None] | None = None
@@ -115,7 +116,7 @@ class Slot:
                     lived = await self._live()
                 except Exception as exc:
                     # A fault of the backend or of ours: the worker's place must outlive it.
-                    logger.exception("Worker %s-%d: internal error", self._workplace.spec.model_name, self.number)
+                    self._logger.exception("Worker %s-%d: internal error", self._workplace.spec.model_name, self.number)
                     self._report_failed_load(WorkerInitializationException(f"internal error: {exc}"))
                     lived = False
                 if lived:
@@ -138,7 +139,7 @@ class Slot:
         self._on_end(self)
 
     async def _pause(self, seconds: float) -> None:
-        logger.info("Retry worker: %s in %g seconds.", self.number, seconds)
+        self._logger.info("Retry worker: %s in %g seconds.", self.number, seconds)
         try:
             async with asyncio.timeout(seconds):
                 await self._draining.wait()
@@ -179,7 +180,7 @@ class Slot:
             drained.cancel()
         if gone.done() and not gone.cancelled() and not self._draining.is_set():
             self._workplace.queue.untake(self._take)
-            logger.error(
+            self._logger.error(
                 "Worker %s-%d (pid %s) died: %s.",
                 *(self._workplace.spec.model_name, self.number, worker.pid, gone.result()),
             )
@@ -244,7 +245,7 @@ class Slot:
         if loop.time() < self._deadline:
             self._watchdog = loop.call_at(self._deadline, self._watch)
             return
-        logger.error(
+        self._logger.error(
             "Worker %s-%d gave no answer in %g s (response_timeout) and is replaced.",
             *(self._workplace.spec.model_name, self.number, self._workplace.response_timeout_s),
         )
@@ -253,7 +254,7 @@ class Slot:
             self._killing = asyncio.create_task(self.worker.stop(grace_s=0))
 
     def _report_failed_load(self, error: WorkerInitializationException) -> None:
-        logger.error(
+        self._logger.error(
             "Worker %s-%d did not load: %s%s",
             *(self._workplace.spec.model_name, self.number, error, f"\n{error.traceback}" if error.traceback else ""),
         )

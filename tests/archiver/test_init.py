@@ -24,7 +24,10 @@ def test_version_is_that_of_the_distribution() -> None:
 
 
 def test_reading_a_manifest_loads_nothing_that_packs() -> None:
-    code = "import sys, model_archiver.manifest as m; print([n for n in ('zipfile', 'tarfile', 'click') if n in sys.modules])"
+    code = (
+        "import sys, model_archiver.manifest\n"
+        "print([name for name in ('zipfile', 'tarfile', 'click') if name in sys.modules])"
+    )
     source_root = str(Path(model_archiver.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONPATH": source_root}

@@ -186,8 +186,6 @@ async def test_url_without_a_host_is_a_failed_download(target: Path, url: str) -
         "[::ffff:127.0.0.1]",
         "[::ffff:10.0.0.1]",
         "[2002:7f00:1::]",
-        "2130706433",
-        "0x7f000001",
     ],
 )
 async def test_private_hosts_are_refused(target: Path, host: str) -> None:
@@ -195,9 +193,11 @@ async def test_private_hosts_are_refused(target: Path, host: str) -> None:
         await download(f"http://{host}:9/m.mar", target, allow_private=False)
 
 
-async def test_shortened_address_is_no_way_round(target: Path) -> None:
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1"])
+async def test_address_in_another_spelling_is_no_way_round(site: Site, target: Path, host: str) -> None:
     with pytest.raises(DownloadModelException):
-        await download("http://127.1:9/m.mar", target, allow_private=False)
+        await download(site.url.replace("127.0.0.1", host), target, allow_private=False)
+    assert site.asked == []
 
 
 async def test_redirect_to_a_private_host_is_refused_when_private_hosts_are(site: Site, target: Path) -> None:
@@ -206,12 +206,12 @@ async def test_redirect_to_a_private_host_is_refused_when_private_hosts_are(site
     assert site.asked == []
 
 
-@pytest.mark.parametrize("url", ["http://x/m", "https://x/m", "HTTP://x", "hTTps://x", "http:/x", "https:x"])
+@pytest.mark.parametrize("url", ["http://x/m", "https://x/m", "HTTP://x", "hTTps://x", "http://"])
 def test_http_is_recognised_in_any_case(url: str) -> None:
     assert is_download(url)
 
 
-@pytest.mark.parametrize("url", ["m.mar", "httpd.mar", "https.mar", "s3://bucket/m.mar", "file:///m.mar", "/m", ""])
+@pytest.mark.parametrize("url", ["m.mar", "http:/x", "https:x", "httpd.mar", "https.mar", "s3://bucket/m.mar", "file:///m.mar", "/m", ""])
 def test_what_is_not_http_is_looked_up_in_the_store(url: str) -> None:
     assert not is_download(url)
 
