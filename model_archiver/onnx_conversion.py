@@ -49,6 +49,7 @@ class Conversion:
         array = self.graph.constants.get(name)
         if array is None:
             raise Unsupported(f"its input {name!r} is an output that is not converted")
+        self._refuse_batch_size(name)
         # MXNet's symbols have no scalars.
         return self.parameter(name, array if array.shape else array.reshape((1,)))
 
@@ -65,12 +66,21 @@ class Conversion:
         array = self.graph.constants.get(name)
         if array is None:
             raise Unsupported(f"its input {name!r} is computed while the model runs")
+        self._refuse_batch_size(name)
         return array
+
+    def target_shape(self, name: str) -> tuple[int, ...]:
+        """Return the constant target of a Reshape, in which a 0 keeps the size of that dimension."""
+        if name not in self.graph.batch_sizes:
+            return self.integers(name)
+        sizes = _integers(self.graph.constants[name])
+        if 0 in sizes[1:]:
+            raise Unsupported("the batch size can only come first")
+        return sizes
 
     def integers(self, name: str) -> tuple[int, ...]:
         """Return a constant input of integers, a scalar as one of them."""
-        value = self.constant(name).reshape((-1,)).tolist()
-        return tuple(int(item) for item in value) if isinstance(value, list) else ()
+        return _integers(self.constant(name))
 
     def real(self, name: str) -> float:
         """Return a constant input of one number."""
@@ -90,6 +100,10 @@ class Conversion:
             raise Unsupported(f"the rank of its input {name!r} is not known")
         return len(shape)
 
+    def _refuse_batch_size(self, name: str) -> None:
+        if name in self.graph.batch_sizes:
+            raise Unsupported(f"its input {name!r} depends on the batch size")
+
     def _variable(self, name: str, array: Array, kind: dict[str, Array]) -> Output:
         other = self.auxiliary if kind is self.arguments else self.arguments
         while name in other:
@@ -98,6 +112,11 @@ class Conversion:
             kind[name] = array
             self._parameters[name] = self.symbol.variable(name, dtype=array.dtype.name, shape=array.shape)
         return self._parameters[name]
+
+
+def _integers(array: Array) -> tuple[int, ...]:
+    values = array.reshape((-1,)).tolist()
+    return tuple(int(item) for item in values) if isinstance(values, list) else ()
 
 
 Converter = Callable[[Conversion, OnnxNode], Output | list[Output]]

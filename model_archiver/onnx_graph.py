@@ -1,7 +1,7 @@
 """Read an ONNX file into plain data. The only place that imports onnx; runs in the command line tool, for --convert.
 
 What can be computed now is computed now (with ONNX's own reference evaluator), so that chains such as
-Shape, Gather, Concat, Reshape become one Reshape wherever the shapes are known.
+Shape, Gather, Concat, Reshape become one Reshape, also where the batch size is not known.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _OLDEST_OPSET = 7  # earlier ones broadcast by other rules
 _NEVER_COMPUTED = ("If", "Loop", "Scan", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+# Operators that only pick, join or retype sizes, so that a 0 for "the batch size" keeps its meaning.
+_MOVES_SIZES = ("Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze")
 
 Shape = tuple[int | None, ...]
 """None for a dimension that is not known before the model runs."""
@@ -71,6 +73,8 @@ class OnnxGraph:
     inputs: tuple[OnnxInput, ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, Array]
+    batch_sizes: frozenset[str]
+    """Constants of which a 0 stands for the size of the first dimension, as it does in the target of a Reshape."""
     shapes: Mapping[str, Shape]
     """Of the values whose rank is known."""
     external_files: frozenset[str]
@@ -112,18 +116,20 @@ def read_onnx(path: Path) -> OnnxGraph:
 def _graph(model: "onnx.ModelProto", opset: int, external_files: frozenset[str]) -> OnnxGraph:
     import onnx
 
-    shapes = _shapes(model)
     constants: dict[str, Array] = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     inputs = tuple(_input(item) for item in model.graph.input if item.name not in constants)
-    nodes: list[OnnxNode] = []
-    for proto in model.graph.node:
-        computed = _computed(proto, opset, constants, shapes)
-        if computed is None:
-            nodes.append(_node(proto))
-        else:
-            constants.update(computed)
-    outputs = tuple(item.name for item in model.graph.output)
-    return OnnxGraph(opset, tuple(nodes), inputs, outputs, constants, shapes, external_files)
+    known = _Known(opset, constants, _shapes(model))
+    nodes = tuple(_node(proto) for proto in model.graph.node if not known.compute(proto))
+    return OnnxGraph(
+        opset=opset,
+        nodes=nodes,
+        inputs=inputs,
+        outputs=tuple(item.name for item in model.graph.output),
+        constants=known.constants,
+        batch_sizes=frozenset(known.batch_sizes),
+        shapes=known.shapes,
+        external_files=external_files,
+    )
 
 
 def _shapes(model: "onnx.ModelProto") -> dict[str, Shape]:
@@ -159,24 +165,41 @@ def _node(proto: "onnx.NodeProto") -> OnnxNode:
     return OnnxNode(op, name, tuple(proto.input), tuple(proto.output), attributes)
 
 
-def _computed(
-    proto: "onnx.NodeProto", opset: int, constants: Mapping[str, Array], shapes: Mapping[str, Shape]
-) -> dict[str, Array] | None:
-    """Return the outputs of a node that does not depend on the model's input, else None."""
-    from onnx.reference import ReferenceEvaluator
+class _Known:
+    """What is known before the model runs."""
 
-    if proto.domain not in ("", "ai.onnx") or proto.op_type in _NEVER_COMPUTED:
-        return None
-    feeds = {name: constants.get(name) for name in proto.input if name}
-    if proto.op_type == "Shape" and None not in shapes.get(proto.input[0], (None,)):
+    def __init__(self, opset: int, constants: dict[str, Array], shapes: Mapping[str, Shape]) -> None:
+        self._opset = opset
+        self.constants = constants
+        self.shapes = shapes
+        self.batch_sizes: set[str] = set()
+
+    def compute(self, proto: "onnx.NodeProto") -> bool:
+        """Add the outputs of a node that does not depend on the model's input; return whether that was so."""
+        from onnx.reference import ReferenceEvaluator
+
+        if proto.domain not in ("", "ai.onnx") or proto.op_type in _NEVER_COMPUTED:
+            return False
+        feeds = self._shape_feed(proto) or {name: self.constants.get(name) for name in proto.input if name}
+        if any(value is None for value in feeds.values()) or not (feeds or proto.op_type == "Constant"):
+            return False
+        if not self.batch_sizes.isdisjoint(proto.input) and proto.op_type not in _MOVES_SIZES:
+            return False
+        try:
+            values = ReferenceEvaluator(proto, opsets={"": self._opset}).run(None, feeds)
+        except (NotImplementedError, RuntimeError, TypeError, ValueError):
+            return False  # then the operator itself is converted, or named as not supported
+        self.constants.update({name: value for name, value in zip(proto.output, values, strict=True) if name})
+        of_unknown = proto.op_type == "Shape" and self.shapes[proto.input[0]][:1] == (None,)
+        if of_unknown or not self.batch_sizes.isdisjoint(proto.input):
+            self.batch_sizes.update(proto.output)
+        return True
+
+    def _shape_feed(self, proto: "onnx.NodeProto") -> dict[str, Array | None] | None:
+        """Return something of the right shape for the operator Shape, with 0 for a batch size that is not known."""
+        shape = self.shapes.get(proto.input[0]) if proto.op_type == "Shape" else None
+        if shape is None or None in shape[1:]:
+            return None
         import numpy as np
 
-        known = [size or 0 for size in shapes[proto.input[0]]]
-        feeds = {proto.input[0]: np.broadcast_to(np.float32(0), known)}
-    if any(value is None for value in feeds.values()) or not (feeds or proto.op_type == "Constant"):
-        return None
-    try:
-        values = ReferenceEvaluator(proto, opsets={"": opset}).run(None, feeds)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
-        return None  # then the operator itself is converted, or named as not supported
-    return {name: value for name, value in zip(proto.output, values, strict=True) if name}
+        return {proto.input[0]: np.broadcast_to(np.float32(0), [size or 0 for size in shape])}

@@ -23,7 +23,7 @@ def _flatten(to: Conversion, node: OnnxNode) -> Output:
 
 
 def _reshape(to: Conversion, node: OnnxNode) -> Output:
-    shape = to.integers(node.input(1))
+    shape = to.target_shape(node.input(1))
     if node.integer("allowzero", 0) and 0 in shape:
         raise Unsupported("dimensions of size 0 are not supported")
     return to.apply("Reshape", [to.value(node.input(0))], shape=shape or (1,))

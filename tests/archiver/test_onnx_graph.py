@@ -93,3 +93,27 @@ def test_what_does_not_depend_on_the_input_is_computed(tmp_path: Path) -> None:
     assert graph.constants["target"].tolist() == [2, -1]
     assert graph.constants["wt"].shape == (12, 5)
     assert graph.shapes["y"] == (2, 5)
+
+
+def test_an_unknown_batch_size_is_a_0_that_is_only_moved(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    import numpy as np
+
+    from .onnx_models import model_of, node
+
+    model = model_of(
+        [
+            node("Shape", "x", "shape"),
+            node("Gather", "shape first", "batch"),
+            node("Concat", "batch rest", "target", axis=0),
+            node("Mul", "batch two", "twice"),
+            node("Reshape", "x target"),
+        ],
+        shape=["N", 3, 4],
+        constants={"first": np.array([0]), "rest": np.array([-1]), "two": np.array([2])},
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    graph = read_onnx(tmp_path / "net.onnx")
+    assert [item.op for item in graph.nodes] == ["Mul", "Reshape"]
+    assert graph.batch_sizes == {"shape", "batch", "target"}
+    assert graph.constants["target"].tolist() == [0, -1]

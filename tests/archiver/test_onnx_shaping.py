@@ -65,6 +65,32 @@ def test_attributes_of_older_opsets(tmp_path: Path, nodes: list[Any], opset: int
     assert_same(model, weights(2, 3, 4, 6), tmp_path)
 
 
+def by_batch_size(*nodes: Any, shape: tuple[int | str, ...] = ("N", 3, 4)) -> Any:
+    constants = {"first": np.array([0]), "rest": np.array([-1]), "two": np.array([2])}
+    return model_of(
+        [node("Shape", "x", "shape"), node("Gather", "shape first", "n"), *nodes], shape=shape, constants=constants
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_reshape_by_the_batch_size(tmp_path: Path, batch: int) -> None:
+    model = by_batch_size(node("Concat", "n rest", "target", axis=0), node("Reshape", "x target"))
+    assert_same(model, weights(batch, 3, 4), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([node("Concat", "rest n", "target", axis=0), node("Reshape", "x target")], "can only come first"),
+        ([node("Mul", "n two", "m"), node("Reshape", "x m")], "depends on the batch size"),
+        ([node("Cast", "n", "f", to=1), node("Div", "x f")], "depends on the batch size"),
+    ],
+)
+def test_no_other_use_of_the_batch_size(tmp_path: Path, nodes: list[Any], words: str) -> None:
+    with pytest.raises(ModelArchiverError, match=words):
+        convert(by_batch_size(*nodes), tmp_path)
+
+
 def test_pads_of_some_axes(tmp_path: Path) -> None:
     constants = {"p": np.array([1, 2, 3, 4]), "a": np.array([2, -1])}
     model = model_of([node("Pad", "x p - a")], shape=["N", 3, 4, 6], constants=constants, opset=18)

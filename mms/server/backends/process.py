@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import psutil
 
@@ -203,8 +204,8 @@ class ProcessWorker(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the socket is ready."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not checked with isinstance: uvloop's transports are not asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
 
     def buffer_updated(self, nbytes: int) -> None:
         """asyncio: bytes arrived."""
