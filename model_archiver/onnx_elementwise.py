@@ -77,12 +77,14 @@ def _softmax(op: str) -> Converter:
         if to.graph.opset >= 13:
             return to.apply(op, [data], axis=node.integer("axis", -1))
         # Before opset 13 everything from the axis on was one dimension.
-        rank, axis = to.rank(node.input(0)), node.integer("axis", 1)
-        axis = axis + rank if axis < 0 else axis
-        if axis == rank - 1:
-            return to.apply(op, [data], axis=-1)
+        axis = node.integer("axis", 1)
         if axis != 1:
-            raise Unsupported(f"axis {axis} of {rank} is not supported in this opset")
+            rank = to.rank(node.input(0))
+            axis = axis + rank if axis < 0 else axis
+            if axis == rank - 1:
+                return to.apply(op, [data], axis=-1)
+        if axis != 1:
+            raise Unsupported(f"axis {axis} is not supported in opset {to.graph.opset}")
         flat = to.apply(op, [to.apply("Flatten", [data])], axis=-1)
         return to.apply("reshape_like", [flat, data])
 

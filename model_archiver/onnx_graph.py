@@ -186,10 +186,10 @@ class _Known:
         if not self.batch_sizes.isdisjoint(proto.input) and proto.op_type not in _MOVES_SIZES:
             return False
         try:
-            values = ReferenceEvaluator(proto, opsets={"": self._opset}).run(None, feeds)
+            values = ReferenceEvaluator(_model_of(proto, feeds, self._opset)).run(None, feeds)
         except (NotImplementedError, RuntimeError, TypeError, ValueError):
             return False  # then the operator itself is converted, or named as not supported
-        self.constants.update({name: value for name, value in zip(proto.output, values, strict=True) if name})
+        self.constants.update(zip(filter(None, proto.output), values, strict=True))
         of_unknown = proto.op_type == "Shape" and self.shapes[proto.input[0]][:1] == (None,)
         if of_unknown or not self.batch_sizes.isdisjoint(proto.input):
             self.batch_sizes.update(proto.output)
@@ -203,3 +203,13 @@ class _Known:
         import numpy as np
 
         return {proto.input[0]: np.broadcast_to(np.float32(0), [size or 0 for size in shape])}
+
+
+def _model_of(proto: "onnx.NodeProto", feeds: Mapping[str, object], opset: int) -> "onnx.ModelProto":
+    """Wrap a node in a model: given only the node, the evaluator takes it for one of the newest opset."""
+    import onnx
+
+    inputs = [onnx.ValueInfoProto(name=name) for name in feeds]
+    outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
+    graph = onnx.helper.make_graph([proto], "node", inputs, outputs)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])

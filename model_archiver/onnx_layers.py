@@ -100,7 +100,8 @@ def _pool(to: Conversion, node: OnnxNode, data: Output, **attrs: object) -> Outp
 
 def _global_pool(pool_type: str) -> Converter:
     def convert(to: Conversion, node: OnnxNode) -> Output:
-        kernel = (1,) * (to.rank(node.input(0)) - 2)
+        shape = to.shape(node.input(0))
+        kernel = (1,) * (len(shape) - 2 if shape else 2)  # where the rank is not known: it will be images
         return to.apply("Pooling", [to.value(node.input(0))], global_pool=True, kernel=kernel, pool_type=pool_type)
 
     return convert
@@ -124,9 +125,11 @@ def _gemm(to: Conversion, node: OnnxNode) -> Output:
 
 
 def _matmul(to: Conversion, node: OnnxNode) -> Output:
-    left, right = to.rank(node.input(0)), to.rank(node.input(1))
-    if right == 2 and left >= 2 and node.input(1) in to.graph.constants:
+    right = to.rank(node.input(1))
+    # A factor of unknown rank comes from a Reshape or the like; a vector there would be the exception.
+    if right == 2 and node.input(1) in to.graph.constants and len(to.shape(node.input(0)) or (None, None)) > 1:
         return _dense(to, node, transposed=False)
+    left = to.rank(node.input(0))
     factors = [to.value(node.input(0)), to.value(node.input(1))]
     if left == right == 2:
         return to.apply("dot", factors)

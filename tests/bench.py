@@ -51,9 +51,9 @@ class Bench:
     def ask(self, name: str) -> "asyncio.Future[Result]":
         """Put a request into the queue, with its own name as its body."""
         request = InferenceRequest(name, b"", [Parameter("body", "", name.encode())])
-        job = Job(request, asyncio.get_running_loop().create_future())
-        self.queue.put(job)
-        return job.future
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.queue.put(Job(request, future))
+        return future
 
     async def answer_to(self, future: "asyncio.Future[Result]") -> bytes:
         """Wait for a prediction and return its body."""

@@ -161,12 +161,14 @@ class FakeBackend:
 
 
 class FakeObserver:
-    """Remembers what a pool told it."""
+    """Remembers what pools and connections told it."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, int, str, str]] = []
         self.records: list[MetricRecord] = []
         self.loaded: list[tuple[str, int]] = []
+        self.accesses: list[tuple[str, str, int]] = []
+        self.statuses: list[int] = []
 
     def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
         """See PoolObserver."""
@@ -183,3 +185,8 @@ class FakeObserver:
 
     def access(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
         """See AccessSink."""
+        self.accesses.append((peer, f"{method} {target} {version}", status))
+
+    def request_metric(self, status: int) -> None:
+        """See AccessSink."""
+        self.statuses.append(status)

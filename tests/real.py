@@ -84,7 +84,7 @@ class RunningServer:
     async def open(self) -> "Wire":
         """Connect to the inference API, without any HTTP."""
         host, _, port = self.inference.removeprefix("http://").rpartition(":")
-        return Wire(*await asyncio.open_connection(host, int(port)))
+        return await Wire.open(host, int(port))
 
 
 @contextlib.asynccontextmanager
@@ -128,6 +128,11 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+
+    @classmethod
+    async def open(cls, host: str, port: int) -> "Wire":
+        """Connect."""
+        return cls(*await asyncio.open_connection(host, port))
 
     async def __aenter__(self) -> "Wire":
         return self

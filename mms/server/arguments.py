@@ -21,7 +21,11 @@ class LauncherCommand(click.Command):
             raise click.UsageError("argument --stop: not allowed with argument --start", ctx)
         if args[-1:] == ["--models"]:
             raise click.UsageError("argument --models: expected at least one argument", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as exc:
+            exc.ctx = exc.ctx or ctx  # without it the usage would not be shown
+            raise
 
 
 @dataclass(frozen=True)

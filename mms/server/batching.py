@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from mms.protocol.messages import Failure, InferenceRequest, Prediction
 from mms.server.errors import MMSError, ServiceUnavailableException
@@ -12,32 +13,45 @@ Taker = Callable[[list["Job"]], None]
 """Takes the next batch: at least one job, oldest first."""
 
 
+class Waiter(Protocol):
+    """Who waits for a job: an asyncio future, or something that behaves like one for that purpose."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more: settled, or the client left."""
+
+    def set_result(self, result: Result, /) -> None:
+        """Take the result."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Take an error instead."""
+
+
 class Job:
-    """One request on its way to a worker, and the future on which its client waits.
+    """One request on its way to a worker, and who waits for it.
 
     Settled once: a second settlement, or one after the client has left, changes nothing.
     """
 
-    __slots__ = ("future", "request")
+    __slots__ = ("request", "waiter")
 
-    def __init__(self, request: InferenceRequest, future: "asyncio.Future[Result]") -> None:
+    def __init__(self, request: InferenceRequest, waiter: Waiter) -> None:
         self.request = request
-        self.future = future
+        self.waiter = waiter
 
     @property
     def abandoned(self) -> bool:
         """Whether nobody waits any more: the client left, or the job was settled."""
-        return self.future.done()
+        return self.waiter.done()
 
     def resolve(self, result: Result) -> None:
         """Give the client its result."""
-        if not self.future.done():
-            self.future.set_result(result)
+        if not self.waiter.done():
+            self.waiter.set_result(result)
 
     def fail(self, error: MMSError) -> None:
         """Give the client an error instead."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.waiter.done():
+            self.waiter.set_exception(error)
 
 
 class BatchQueue:

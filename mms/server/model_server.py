@@ -9,22 +9,26 @@ import re
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 
 from aiohttp import web
-from mms.server.monitor import Monitor
 
-from mms.server.backends import load_backend
+from mms.plugin import EndpointType
+from mms.server.backends import load_backend, load_preload_backend
 from mms.server.config import Address, Config, StartupModel
 from mms.server.errors import MMSError
 from mms.server.http import openapi
-from mms.server.http.app import Front
+from mms.server.http.app import Api, Front
 from mms.server.http.connection import Server
+from mms.server.http.express import ExpressLane
 from mms.server.http.inference import InferenceApi
 from mms.server.http.management import ManagementApi
+from mms.server.http.plugin_api import PluginApi, described
 from mms.server.logs import Logs, startup_summary
 from mms.server.model_store import ModelStore
+from mms.server.monitor import Monitor
+from mms.server.plugins import Plugin, config_texts, load_plugins
 from mms.server.registry import ModelRegistry, RegisterModelRequest
 from mms.server.tls import server_context
 
@@ -55,18 +59,29 @@ class ModelServer:
             logger.info(summary)
             for warning in config.warnings:
                 logger.warning("%s", warning)
+            plugins = load_plugins(config.plugins)
             sockets = [stack.enter_context(contextlib.closing(_bind(address))) for address in self._listen_on()]
             store = ModelStore(config.model_store, config.temp_dir, allow_private_urls=config.allow_private_urls)
             stack.callback(store.close)
             backend = load_backend(config)
             stack.push_async_callback(backend.close)
-            registry = ModelRegistry(config, store, backend, logs)
+            preload_backend = load_preload_backend(config, backend)
+            if preload_backend is not backend:
+                stack.push_async_callback(preload_backend.close)
+            registry = ModelRegistry(config, store, backend, logs, preload_backend=preload_backend)
             stack.push_async_callback(self._close_registry, registry)
             await stack.enter_async_context(_running(Monitor(config, logs, registry.refresh_memory).run()))
             starting = await self._load_startup_models(registry, store)
             stack.callback(starting.cancel)
-            for address, sock, front in zip(self._listen_on(), sockets, self._fronts(registry), strict=True):
-                await stack.enter_async_context(self._listening(address, sock, front, logs))
+            fronts = self._fronts(registry, plugins)
+            lane = ExpressLane(registry, logs, max_request_bytes=config.max_request_size, cors=fronts[0].cors)
+            has_lane = all(plugin.url_pattern != "predictions" for plugin in plugins)
+            servers = [
+                Server(front, logs, lane=lane if has_lane and front is fronts[0] else None, lenient=config.lenient_http)
+                for front in fronts
+            ]
+            for address, sock, server in zip(self._listen_on(), sockets, servers, strict=True):
+                await stack.enter_async_context(self._listening(address, sock, server))
             stack.enter_context(self._signals())
             # What exists now stays: the garbage collector need not look at it again and again.
             gc.freeze()
@@ -85,25 +100,33 @@ class ModelServer:
             return [config.inference_address]
         return [config.inference_address, config.management_address]
 
-    def _fronts(self, registry: ModelRegistry) -> list[Front]:
+    def _fronts(self, registry: ModelRegistry, plugins: Sequence[Plugin]) -> list[Front]:
+        """Return what answers at each address of `_listen_on`; the first one has the predictions."""
         config = self._config
         inference = InferenceApi(registry, max_request_bytes=config.max_request_size)
         management = ManagementApi(
             registry, default_workers=config.default_workers_per_model, max_request_bytes=config.max_request_size
         )
+        def front(plugins: Sequence[Plugin], apis: Sequence[Api], description: openapi.Json) -> Front:
+            if plugins:
+                limit = config.max_request_size
+                apis = [PluginApi(plugins, registry, config_texts(config), max_request_bytes=limit), *apis]
+                description = described(description, plugins)
+            return Front(config, apis, description)
+
         if len(self._listen_on()) == 1:
-            return [Front(config, [inference, management], openapi.combined_description())]
+            return [front(plugins, [inference, management], openapi.combined_description())]
+        of_inference = [plugin for plugin in plugins if plugin.endpoint_type is EndpointType.INFERENCE]
+        of_management = [plugin for plugin in plugins if plugin.endpoint_type is EndpointType.MANAGEMENT]
         return [
-            Front(config, [inference], openapi.inference_description()),
-            Front(config, [management], openapi.management_description()),
+            front(of_inference, [inference], openapi.inference_description()),
+            front(of_management, [management], openapi.management_description()),
         ]
 
     @contextlib.asynccontextmanager
-    async def _listening(self, address: Address, sock: socket.socket, front: Front, logs: Logs) -> AsyncIterator[None]:
+    async def _listening(self, address: Address, sock: socket.socket, server: Server) -> AsyncIterator[None]:
         context = server_context(self._config) if address.is_tls else None
-        runner = web.ServerRunner(
-            Server(front, logs, lenient=self._config.lenient_http), shutdown_timeout=self._config.shutdown_timeout
-        )
+        runner = web.ServerRunner(server, shutdown_timeout=self._config.shutdown_timeout)
         await runner.setup()
         try:
             site = web.SockSite(runner, sock, ssl_context=context, backlog=BACKLOG)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import model_archiver.errors
 from mms.protocol.messages import InferenceRequest, WorkerSpec
 from mms.server.backends.base import WorkerBackend
-from mms.server.batching import BatchQueue, Job, Result
+from mms.server.batching import BatchQueue, Job, Result, Waiter
 from mms.server.config import Config
 from mms.server.errors import (
     BadRequestException,
@@ -80,13 +80,17 @@ class Model:
         Cancelling the future takes the request out of the queue. Raises ServiceUnavailableException when nobody is
         there to serve it, or the queue is full.
         """
-        job = Job(request, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.submit(request, future)
+        return future
+
+    def submit(self, request: InferenceRequest, waiter: Waiter) -> None:
+        """Queue a request and settle `waiter` later, without asyncio's way round; raises as `predict` does."""
         if not self.pool.hopeful:
             raise ServiceUnavailableException(
                 f"No worker is available to serve request for model: {self.name}. Consider increasing job queue size."
             )
-        self._queue.put(job)
-        return job.future
+        self._queue.put(Job(request, waiter))
 
     async def scale(self, minimum: int, maximum: int, *, wait: bool) -> bool:
         """Aim at `minimum` to `maximum` workers; with `wait`, return when they run and the surplus ones are gone.
@@ -112,8 +116,11 @@ class Model:
 
 
 async def _all_loaded(slots: Sequence[Slot]) -> None:
-    results = await asyncio.gather(*(slot.first_load for slot in slots), return_exceptions=True)
-    errors = [result for result in results if isinstance(result, WorkerInitializationException)]
+    loads = [slot.first_load for slot in slots]
+    if loads:
+        # Not gather: a client that leaves must not cancel what others wait for as well.
+        await asyncio.wait(loads)
+    errors = [error for load in loads if isinstance(error := load.exception(), WorkerInitializationException)]
     if errors:
         # Out of memory is told apart on the wire (507): clients of multi-model endpoints react to it.
         raise max(errors, key=lambda error: error.status)
@@ -122,10 +129,19 @@ async def _all_loaded(slots: Sequence[Slot]) -> None:
 class ModelRegistry:
     """All models of this server, by name."""
 
-    def __init__(self, config: Config, store: ModelStore, backend: WorkerBackend, observer: PoolObserver) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: ModelStore,
+        backend: WorkerBackend,
+        observer: PoolObserver,
+        *,
+        preload_backend: WorkerBackend | None = None,
+    ) -> None:
         self._config = config
         self._store = store
         self._backend = backend
+        self._preload_backend = preload_backend or backend
         self._observer = observer
         self._models: dict[str, Model] = {}
         self._arriving: set[str] = set()
@@ -173,10 +189,12 @@ class ModelRegistry:
             stored = await self._store.fetch(request.url, trusted=request.at_startup)
             try:
                 manifest = self._complete(stored.manifest, request)
-                if name is None or name == "":
-                    name = manifest.model.name or ""
-                    _check_name(name)
-                    self._claim(name)
+                if not name:
+                    archive_name = manifest.model.name or ""
+                    _check_name(archive_name)
+                    self._claim(archive_name)
+                    # Only now is it ours to give back: a refused claim belongs to another registration.
+                    name = archive_name
                 model = self._make(name, request, stored, manifest)
             except BaseException:
                 await asyncio.to_thread(stored.clean)
@@ -253,9 +271,9 @@ class ModelRegistry:
             batch_size=request.batch_size,
             max_delay_s=request.max_batch_delay_ms / 1000,
         )
-        place = Workplace(
-            spec, queue, self._backend, request.response_timeout_s or config.response_timeout, self._observer
-        )
+        preload = config.preload_model if request.preload_model is None else request.preload_model
+        backend = self._preload_backend if preload else self._backend
+        place = Workplace(spec, queue, backend, request.response_timeout_s or config.response_timeout, self._observer)
         pool = WorkerPool(place, self._numbers)
         return Model(request, stored, manifest, queue, pool)
 

@@ -7,11 +7,12 @@ at its end the front end is gone, and so is this process, even in the middle of 
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mms.protocol.frames import (
     Buffer,
@@ -22,10 +23,12 @@ from mms.protocol.frames import (
     encode_load_reply,
     encode_reply,
 )
-from mms.protocol.messages import LoadReply
+from mms.protocol.messages import LoadReply, WorkerSpec
 from mms.service import Service
 from mms.worker import mxnet_compat
 from mms.worker.loader import load_failure, load_service
+
+Load = Callable[[WorkerSpec], Service]
 
 SMALL_FRAME_BYTES = 1 << 16
 """Up to here one `send` of a joined copy is cheaper than handing over each part."""
@@ -33,33 +36,50 @@ SMALL_FRAME_BYTES = 1 << 16
 
 def main(descriptor: int) -> None:
     """Run a worker to its end, on the connected socket with this file descriptor."""
-    connection = socket.socket(fileno=descriptor)
+    prepare()
+    leave_with_the_front_end()
+    work(socket.socket(fileno=descriptor), load_service)
+
+
+def prepare() -> None:
+    """Set up what every process that loads a model needs."""
     # A terminal's Ctrl-C goes to every process of its group; the front end decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _leave_with_the_front_end()
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     mxnet_compat.install()
+
+
+def work(connection: socket.socket, load: Load) -> None:
+    """Answer the first frame with a LoadReply and every later one with a PredictReply, until the socket ends."""
     # Broken pipe: the front end is gone or has given this worker up, and there is nobody left to tell.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        serve(connection)
+        frames = receive(connection)
+        service = load_first(connection, frames, load)
+        if service is None:
+            return
+        for parts in frames:
+            send(connection, encode_reply(service.predict(decode_requests(parts))))
 
 
-def serve(connection: socket.socket) -> None:
-    """Answer the first frame with a LoadReply and every later one with a PredictReply, until the socket ends."""
+def load_first(connection: socket.socket, frames: Iterator[list[Buffer]], load: Load) -> Service | None:
+    """Load the model of the first frame and answer it; None if that failed or nothing came."""
+    for parts in frames:
+        try:
+            service = load(decode_spec(parts))
+        except Exception as exc:
+            # The model is user code: whatever it raised is the front end's answer to whoever asked for the model.
+            send(connection, encode_load_reply(load_failure(exc)))
+            return None
+        send(connection, encode_load_reply(LoadReply(200, "loaded")))
+        return service
+    return None
+
+
+def receive(connection: socket.socket) -> Iterator[list[Buffer]]:
+    """Yield frame after frame, until the socket ends."""
     reader = FrameReader()
-    service: Service | None = None
     while count := connection.recv_into(reader.get_buffer()):
-        for parts in reader.received(count):
-            if service is not None:
-                send(connection, encode_reply(service.predict(decode_requests(parts))))
-                continue
-            try:
-                service = load_service(decode_spec(parts))
-            except Exception as exc:
-                # The model is user code: whatever it raised is the front end's answer to whoever asked for the model.
-                send(connection, encode_load_reply(load_failure(exc)))
-                return
-            send(connection, encode_load_reply(LoadReply(200, "loaded")))
+        yield from reader.received(count)
 
 
 def send(connection: socket.socket, parts: Sequence[Buffer]) -> None:
@@ -73,14 +93,22 @@ def send(connection: socket.socket, parts: Sequence[Buffer]) -> None:
         connection.sendall(part)
 
 
-def _leave_with_the_front_end() -> None:
-    def watch() -> None:
-        # Reads the descriptor, not sys.stdin, whose lock a handler may hold.
-        while os.read(0, 1024):
-            pass
-        os._exit(0)
+def leave_with_the_front_end(until: int | None = None) -> threading.Thread:
+    """Start the thread that ends this process when the front end is gone; it ends itself when `until` can be read."""
 
-    threading.Thread(target=watch, name="front-end-watch", daemon=True).start()
+    def watch() -> None:
+        watched = select.poll()
+        for descriptor in (0, until):
+            if descriptor is not None:
+                watched.register(descriptor, select.POLLIN)
+        while until not in [ready for ready, _ in watched.poll()]:
+            # Reads the descriptor, not sys.stdin, whose lock a handler may hold.
+            if not os.read(0, 1024):
+                os._exit(0)
+
+    thread = threading.Thread(target=watch, name="front-end-watch", daemon=True)
+    thread.start()
+    return thread
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import pytest
 from model_archiver import ModelArchiverError, package_model
 from model_archiver.onnx import find_onnx_file
 
+np = pytest.importorskip("numpy")
 pytest.importorskip("onnx")
 
-from .onnx_models import assert_same, convert, model_of, node, onnx, run_converted, weights  # after the skip
+from .onnx_models import assert_same, convert, model_of, node, onnx, run_converted, weights  # noqa: E402  # after the skip
 
 
 def small_cnn(batch: int | str = "N", opset: int = 17) -> object:
@@ -58,6 +59,26 @@ def test_a_small_cnn_gives_the_same_predictions(tmp_path: Path, batch: int | str
 
 def test_an_unknown_batch_size_may_be_any(tmp_path: Path) -> None:
     assert_same(small_cnn(), weights(5, 3, 17, 17, seed=9), tmp_path)
+
+
+def test_a_classifier_flattened_by_the_batch_size(tmp_path: Path) -> None:
+    # As older PyTorch writes `x.view(x.size(0), -1)`; height and width are unknown, too.
+    model = model_of(
+        [
+            node("GlobalAveragePool", "x", "pooled"),
+            node("Shape", "pooled", "shape"),
+            node("Gather", "shape zero", "batch"),
+            node("Unsqueeze", "batch", "batch1", axes=[0]),
+            node("Concat", "batch1 rest", "target", axis=0),
+            node("Reshape", "pooled target", "flat"),
+            node("MatMul", "flat w", "logits"),
+            node("Softmax", "logits"),
+        ],
+        shape=["N", 3, "H", "W"],
+        constants={"zero": np.int64(0), "rest": np.array([-1]), "w": weights(3, 5)},
+        opset=11,
+    )
+    assert_same(model, weights(2, 3, 4, 4, seed=3), tmp_path)
 
 
 def test_command_packs_the_converted_files(tmp_path: Path, out: Path) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mms.protocol.messages import InferenceRequest, Prediction
-from mms.server.batching import BatchQueue, Job
+from mms.server.batching import BatchQueue, Job, Result
 from mms.server.errors import ServiceUnavailableException, WorkerDied
 
 LONG_S = 60.0
@@ -13,11 +13,17 @@ LONG_S = 60.0
 SHORT_S = 0.01
 
 
-def job(name: str) -> Job:
-    return Job(InferenceRequest(name, b"", []), asyncio.get_running_loop().create_future())
+class AskedJob(Job):
+    """A job on whose future the test waits."""
+
+    waiter: "asyncio.Future[Result]"
 
 
-def jobs(names: str) -> list[Job]:
+def job(name: str) -> AskedJob:
+    return AskedJob(InferenceRequest(name, b"", []), asyncio.get_running_loop().create_future())
+
+
+def jobs(names: str) -> list[AskedJob]:
     return [job(name) for name in names]
 
 
@@ -168,7 +174,7 @@ async def test_abandoned_jobs_make_room_in_a_full_queue() -> None:
     left, stayed = job("a"), job("b")
     queue.put(left)
     queue.put(stayed)
-    left.future.cancel()
+    left.waiter.cancel()
     queue.put(job("c"))
     assert Taker(queue).ready().batches == ["b"]
 
@@ -178,8 +184,8 @@ async def test_abandoned_jobs_are_skipped() -> None:
     waiting = jobs("abcde")
     for item in waiting:
         queue.put(item)
-    waiting[0].future.cancel()
-    waiting[2].future.cancel()
+    waiting[0].waiter.cancel()
+    waiting[2].waiter.cancel()
     assert Taker(queue).ready().batches == ["bde"]
 
 
@@ -187,7 +193,7 @@ async def test_taker_keeps_waiting_when_everybody_has_left() -> None:
     queue = queue_of(batch_size=3)
     left = job("a")
     queue.put(left)
-    left.future.cancel()
+    left.waiter.cancel()
     taker = Taker(queue).ready()
     assert taker.batches == []
     queue.put(job("b"))
@@ -200,7 +206,7 @@ async def test_client_that_leaves_during_the_delay_is_not_in_the_batch() -> None
     taker = Taker(queue).ready()
     queue.put(left)
     queue.put(job("b"))
-    left.future.cancel()
+    left.waiter.cancel()
     await taker.arrival()
     assert taker.batches == ["b"]
 
@@ -267,7 +273,7 @@ async def test_fail_all_answers_everybody_and_leaves_the_takers() -> None:
     for item in waiting:
         queue.put(item)
     queue.fail_all(WorkerDied())
-    assert [type(item.future.exception()) for item in waiting] == [WorkerDied, WorkerDied]
+    assert [type(item.waiter.exception()) for item in waiting] == [WorkerDied, WorkerDied]
     await asyncio.sleep(2 * SHORT_S)
     queue.put(job("c"))
     await taker.arrival()
@@ -289,13 +295,13 @@ async def test_job_is_settled_once() -> None:
     settled.resolve(Prediction(b"first"))
     settled.resolve(Prediction(b"second"))
     settled.fail(WorkerDied())
-    assert settled.future.result() == Prediction(b"first")
+    assert settled.waiter.result() == Prediction(b"first")
 
 
 async def test_settling_a_job_whose_client_left_changes_nothing() -> None:
     left = job("a")
-    left.future.cancel()
+    left.waiter.cancel()
     left.resolve(Prediction(b"late"))
     left.fail(WorkerDied())
     assert left.abandoned
-    assert left.future.cancelled()
+    assert left.waiter.cancelled()

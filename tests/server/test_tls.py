@@ -5,6 +5,7 @@ import logging
 import ssl
 import tempfile
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -26,7 +27,7 @@ from mms.server.config import Address, Config
 from mms.server.errors import ConfigurationError
 from mms.server.tls import server_context
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+Key: TypeAlias = "rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey"
 HTTPS = Address("https", "127.0.0.1", 8443)
 
 

@@ -6,7 +6,10 @@ from mms.server.backends.base import WorkerBackend
 from mms.server.config import Config
 from mms.server.errors import ConfigurationError
 
-BACKENDS = {"process": "mms.server.backends.process:ProcessBackend"}
+BACKENDS = {
+    "process": "mms.server.backends.process:ProcessBackend",
+    "prefork": "mms.server.backends.prefork:PreforkBackend",
+}
 
 
 def load_backend(config: Config) -> WorkerBackend:
@@ -14,15 +17,23 @@ def load_backend(config: Config) -> WorkerBackend:
 
     The class is called with the Config. Raises ConfigurationError for a name that leads nowhere.
     """
-    target = BACKENDS.get(config.worker_backend, config.worker_backend)
+    return _make(config.worker_backend, config)
+
+
+def load_preload_backend(config: Config, usual: WorkerBackend) -> WorkerBackend:
+    """Return the backend of models with `preload_model`: another one beside `process`, otherwise the usual one."""
+    return _make("prefork", config) if config.worker_backend == "process" else usual
+
+
+def _make(name: str, config: Config) -> WorkerBackend:
+    target = BACKENDS.get(name, name)
     module_name, _, class_name = target.partition(":")
     if not class_name:
         raise ConfigurationError(
-            f"worker_backend {config.worker_backend!r} is unknown: "
-            f"use one of {', '.join(sorted(BACKENDS))}, or package.module:Class."
+            f"worker_backend {name!r} is unknown: use one of {', '.join(sorted(BACKENDS))}, or package.module:Class."
         )
     try:
         backend: WorkerBackend = getattr(import_module(module_name), class_name)(config)
     except (ImportError, AttributeError) as exc:
-        raise ConfigurationError(f"worker_backend {config.worker_backend!r} cannot be loaded: {exc}") from exc
+        raise ConfigurationError(f"worker_backend {name!r} cannot be loaded: {exc}") from exc
     return backend

@@ -1,45 +1,28 @@
 """The default backend: one subprocess and one socketpair a worker. Runs in the front process."""
 
 import asyncio
-import contextlib
 import os
 import shutil
-import signal
 import socket
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
-
-import psutil
 
 import mms
-from mms.protocol.frames import (
-    Buffer,
-    FrameError,
-    FrameReader,
-    decode_load_reply,
-    decode_reply,
-    encode,
-    encode_requests,
-    encode_spec,
-)
-from mms.protocol.messages import InferenceRequest, LoadReply, PredictReply, WorkerSpec
+from mms.protocol.messages import WorkerSpec
 from mms.server.backends.base import LogLine
 from mms.server.backends.output import WorkerOutput
+from mms.server.backends.worker import ProcessWorker
 from mms.server.config import Config
-from mms.server.errors import WorkerDied, WorkerInitializationException
+from mms.server.errors import WorkerInitializationException
 
-BOOTSTRAP = "import sys; sys.path.append(sys.argv[1]); from mms.worker.__main__ import main; main(int(sys.argv[2]))"
+WORKER = "mms.worker.__main__"
+BOOTSTRAP = """
+import importlib, sys
+sys.path.append(sys.argv[1])
+importlib.import_module(sys.argv[2]).main(*map(int, sys.argv[3:-1]))
+"""
 """Our packages come last on the path: another runtime's interpreter has none of them, and must keep all of its own."""
-SMALL_FRAME_BYTES = 1 << 16
-REPLY_OVERHEAD_BYTES = 1 << 24
-"""What the header of a reply (metrics, response headers) may take beyond the bodies themselves."""
-LOG_DRAIN_S = 1.0
-"""How long the last lines of a dead worker are waited for; a grandchild may hold the pipe open for ever."""
-EXIT_GRACE_S = 2.0
-"""How long a process may take to exit once it has closed its socket by itself."""
 
 
 class ProcessBackend:
@@ -48,51 +31,38 @@ class ProcessBackend:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    async def start(self, spec: WorkerSpec, on_line: LogLine) -> "ProcessWorker":
-        """Start a worker and wait until it has loaded its model, at most `worker_start_timeout` seconds."""
-        worker = await self._spawn(spec, on_line)
-        try:
-            async with asyncio.timeout(self._config.worker_start_timeout):
-                reply = await worker.load(spec)
-        except TimeoutError:
-            await worker.stop(grace_s=0)
-            raise WorkerInitializationException(
-                f"Worker of model {spec.model_name} did not load in {self._config.worker_start_timeout:g} s "
-                "(worker_start_timeout)."
-            ) from None
-        except asyncio.CancelledError:
-            await worker.stop(grace_s=0)
-            raise
-        except WorkerDied as exc:
-            await worker.stop(grace_s=EXIT_GRACE_S)
-            raise WorkerInitializationException(
-                f"Worker of model {spec.model_name} ended while it loaded: {await worker.wait()}"
-            ) from exc
-        if reply.code != 200:
-            await worker.stop(grace_s=EXIT_GRACE_S)
-            raise WorkerInitializationException(
-                reply.message, reply.code, reply.traceback, in_initialize=reply.in_initialize
-            )
+    async def start(
+        self, spec: WorkerSpec, on_line: LogLine, *, program: str = WORKER, descriptors: Sequence[int] = ()
+    ) -> ProcessWorker:
+        """Start a worker and wait until it has loaded its model, at most `worker_start_timeout` seconds.
+
+        Another `program` is a module whose `main` takes the descriptor of its socket and then these `descriptors`.
+        """
+        worker = await self._spawn(spec, on_line, program, descriptors)
+        await worker.start(spec, timeout_s=self._config.worker_start_timeout)
         return worker
 
     async def close(self) -> None:
         """Do nothing: this backend holds nothing beside its workers."""
 
-    async def _spawn(self, spec: WorkerSpec, on_line: LogLine) -> "ProcessWorker":
+    async def _spawn(
+        self, spec: WorkerSpec, on_line: LogLine, program: str, descriptors: Sequence[int]
+    ) -> ProcessWorker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        loop = asyncio.get_running_loop()
         output = WorkerOutput(on_line)
+        inherited = [theirs.fileno(), *descriptors]
         try:
-            process, _ = await loop.subprocess_exec(
+            process, _ = await asyncio.get_running_loop().subprocess_exec(
                 lambda: output,
                 _interpreter(spec.runtime),
                 "-c",
                 BOOTSTRAP,
                 str(Path(mms.__file__).parent.parent),
-                str(theirs.fileno()),
+                program,
+                *map(str, inherited),
                 spec.model_name,
-                pass_fds=[theirs.fileno()],
+                pass_fds=inherited,
                 cwd=spec.model_dir,
                 env=self._environment(spec),
                 # Not in the group of the terminal: Ctrl-C is for the front end, which then ends its workers in order.
@@ -106,14 +76,7 @@ class ProcessBackend:
             raise
         finally:
             theirs.close()
-        max_frame_bytes = spec.batch_size * spec.max_response_bytes + REPLY_OVERHEAD_BYTES
-        worker = ProcessWorker(process, output, max_frame_bytes=max_frame_bytes)
-        try:
-            await loop.create_connection(lambda: worker, sock=ours)
-        except BaseException:
-            await worker.stop(grace_s=0)
-            raise
-        return worker
+        return await ProcessWorker.connect(process, output, ours, spec)
 
     def _environment(self, spec: WorkerSpec) -> dict[str, str]:
         environment = {k: v for k, v in os.environ.items() if not self._config.hides_from_workers(k)}
@@ -140,124 +103,3 @@ def _python_path(spec: WorkerSpec, environment: Mapping[str, str]) -> list[str]:
     handler_folder = (Path(spec.model_dir) / spec.handler.partition(":")[0]).parent
     inherited = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
     return [str(handler_folder), *inherited, spec.model_dir]
-
-
-class ProcessWorker(asyncio.BufferedProtocol):
-    """The front end's end of one worker process."""
-
-    def __init__(self, process: asyncio.SubprocessTransport, output: WorkerOutput, *, max_frame_bytes: int) -> None:
-        self.pid: int | None = process.get_pid()
-        self._process = process
-        self._output = output
-        self._reader = FrameReader(max_frame_bytes=max_frame_bytes)
-        self.get_buffer = self._reader.get_buffer  # type: ignore[assignment]  # one call less for every read
-        self._transport: asyncio.Transport | None = None
-        self._loading: asyncio.Future[LoadReply] | None = None
-        self._waiting: deque[asyncio.Future[PredictReply]] = deque()
-        self._ending = ""
-
-    async def load(self, spec: WorkerSpec) -> LoadReply:
-        """Send the spec and wait for the reply. Raises WorkerDied."""
-        self._loading = asyncio.get_running_loop().create_future()
-        self._send(encode_spec(spec))
-        return await self._loading
-
-    def predict(self, requests: Sequence[InferenceRequest]) -> "asyncio.Future[PredictReply]":
-        """See Worker.predict."""
-        if self._transport is None or self._transport.is_closing():
-            raise WorkerDied
-        future: asyncio.Future[PredictReply] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        self._send(encode_requests(requests))
-        return future
-
-    async def wait(self) -> str:
-        """See Worker.wait."""
-        await self._output.exited.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOG_DRAIN_S):
-                await self._output.drained.wait()
-        return self._ending or _why(self._process.get_returncode())
-
-    def memory_usage(self) -> int:
-        """See Worker.memory_usage."""
-        try:
-            return int(psutil.Process(self.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
-
-    async def stop(self, *, grace_s: float) -> None:
-        """See Worker.stop."""
-        if self._transport is not None:
-            self._transport.close()
-        try:
-            if grace_s > 0:
-                async with asyncio.timeout(grace_s):
-                    await self._output.exited.wait()
-        except TimeoutError:
-            self._kill(f"killed: it did not end within {grace_s:g} s")
-        finally:
-            self._kill("killed by the server")
-        await self.wait()
-        # Closes our ends of the pipes; children of the worker may still hold theirs.
-        self._process.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: the socket is ready."""
-        # Not checked with isinstance: uvloop's transports are not asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """asyncio: bytes arrived."""
-        try:
-            for parts in self._reader.received(nbytes):
-                self._receive(parts)
-        except FrameError as exc:
-            if self._transport is not None:
-                self._transport.abort()
-            self._kill(f"killed: it broke the protocol ({exc}); does the handler write to descriptors it did not open?")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: the socket is closed, by us or by the end of the process."""
-        if self._loading is not None and not self._loading.done():
-            self._loading.set_exception(WorkerDied())
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(WorkerDied())
-
-    def _receive(self, parts: list[Buffer]) -> None:
-        if self._loading is not None:
-            if not self._loading.done():
-                self._loading.set_result(decode_load_reply(parts))
-            self._loading = None
-            return
-        if not self._waiting:
-            raise FrameError("an answer that nobody asked for")
-        reply = decode_reply(parts)
-        future = self._waiting.popleft()
-        if not future.done():
-            future.set_result(reply)
-
-    def _kill(self, why: str) -> None:
-        if self._output.exited.is_set():
-            return
-        self._ending = self._ending or why
-        # It may have ended by itself in this very moment.
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-    def _send(self, parts: Sequence[Buffer]) -> None:
-        assert self._transport is not None
-        head = encode(parts)
-        if sum(map(len, parts)) <= SMALL_FRAME_BYTES:
-            self._transport.write(b"".join([head, *parts]))
-        else:
-            self._transport.writelines([head, *parts])
-
-
-def _why(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"it exited with code {code}"
-    name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-    return f"{name}, perhaps out of memory" if code == -signal.SIGKILL else name

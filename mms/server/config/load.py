@@ -20,6 +20,8 @@ _SAGEMAKER_CONFIG = Path(__file__).parents[2] / "configs" / "sagemaker_config.pr
 _ENVIRONMENT_VARIABLE = re.compile(r"\$\$(\w+)\$\$")
 # MMS's own names for values that it kept among the settings; a file may hold them.
 _INTERNAL_KEYS = ("NUM_WORKERS", "PYTHON_EXECUTABLE", "mmsConfigFile")
+# The first is the SageMaker toolkit's, the second that of MMS's plugins.
+_MULTI_MODEL_VARIABLES = ("SAGEMAKER_MULTI_MODEL", "SAGEMAKER_MULTI_MODE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ def load_config(
     settings |= _resolve(settings, sources, environ, hardware)
     config = Config(
         **settings,
+        sagemaker_multi_model=any(is_true(environ.get(name, "")) for name in _MULTI_MODEL_VARIABLES),
         config_file=sources.config_file,
         log_config=Path(options.log_config).resolve() if options.log_config else None,
         log_location=Path(environ.get("LOG_LOCATION") or "logs").absolute(),
@@ -189,6 +192,11 @@ def _warnings(texts: Mapping[str, str], keys: Mapping[str, Field[Any]]) -> list[
     idle = sorted(name for name in texts if name in keys and not keys[name].metadata["effect"])
     if idle:
         warnings.append(f"Accepted for MMS's sake, but without effect here: {', '.join(idle)}.")
+    if texts.get("plugins_path", "").strip():
+        warnings.append(
+            "The Java plugins of plugins_path are not loaded; plugins=sagemaker-ping,execution-parameters takes the "
+            "place of MMS's own."
+        )
     for name, text in texts.items():
         if name not in keys or not isinstance(keys[name].default, bool):
             continue

@@ -190,6 +190,11 @@ class Config:
     )
 
     # From the environment and the command line
+    sagemaker_multi_model: bool = _found(
+        lambda: False,
+        "Whether this is the container of a SageMaker multi-model endpoint: environment variable "
+        "SAGEMAKER_MULTI_MODEL or SAGEMAKER_MULTI_MODE.",
+    )
     config_file: str | None = _found(
         lambda: None, "The file that was read: MMS_CONFIG_FILE, `--mms-config`, ./config.properties."
     )

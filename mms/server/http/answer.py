@@ -2,34 +2,35 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
-
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict
 
 from mms.protocol.messages import Failure, Prediction
 from mms.server.errors import MMSError, RequestEntityTooLarge
 
+Header = tuple[str, str]
+
 CLASS_PHRASES = {1: "Informational", 2: "Success", 3: "Redirection", 4: "Client Error", 5: "Server Error"}
 UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# On every answer of MMS (util/NettyUtils.java); they win over what a handler sets.
 OWN_HEADERS = (
-    ("Pragma", "no-cache"),
-    ("Cache-Control", "no-cache; no-store, must-revalidate, private"),
-    (
-        "Expires",
-        "Thu, 01 Jan 1970 00:00:00 UTC",
-    ),
+    "Pragma: no-cache\r\n"
+    "Cache-Control: no-cache; no-store, must-revalidate, private\r\n"
+    "Expires: Thu, 01 Jan 1970 00:00:00 UTC\r\n"
 )
-"""On every answer of MMS (util/NettyUtils.java); they win over what a handler sets."""
+OWN_NAMES = frozenset(
+    (
+        *("x-request-id", "pragma", "cache-control", "expires"),
+        *("connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "trailer"),
+    )
+)
 
 
-class Answer(web.StreamResponse):
-    """A complete answer, sent exactly as it is: nothing is added that MMS does not send."""
+class Answer:
+    """A complete answer. Nothing is ever added to it that MMS does not send."""
 
-    _keep_alive: bool
+    __slots__ = ("bare", "body", "headers", "malformed", "reason", "status")
 
     def __init__(
         self,
@@ -37,56 +38,43 @@ class Answer(web.StreamResponse):
         *,
         status: int = 200,
         reason: str | None = None,
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Sequence[Header] = (),
         bare: bool = False,
     ) -> None:
         """Make an answer. `reason` None is the standard phrase; a `bare` one gets no header beside its length."""
-        super().__init__(status=status, reason=standard_phrase(status) if reason is None else reason)
-        self.payload = body
+        self.status = status
+        self.reason = standard_phrase(status) if reason is None else reason
+        self.headers = headers
+        self.body = body
         self.bare = bare
         self.malformed = False
         """Whether this answers bytes that were no request; the access log says so."""
-        self._own = CIMultiDict(headers)
-        self._keep_alive = True
 
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays open."""
-        return self._keep_alive
+    def keeps_open(self, *, asked: bool) -> bool:
+        """Whether the connection stays open, where the client asked for that: MMS closes after every error."""
+        return asked and (self.status < 400 or self.bare)
 
-    def finish(self, request: web.BaseRequest, request_id: str, extra: Iterable[tuple[str, str]]) -> None:
-        """Add the headers of every answer; `extra` ones give way to what a handler set."""
-        # MMS closes after every error; a client that asked for the end gets it (MMS ignores that).
-        self._keep_alive = request.keep_alive and self.status < 400
-        if self.bare:
-            self._keep_alive = request.keep_alive and not request.headers.get("Transfer-Encoding")
-            return
-        headers = self._own
-        for name, value in extra:
-            headers.setdefault(name, value)
-        headers["x-request-id"] = request_id
-        for name, value in OWN_HEADERS:
-            headers[name] = value
-        headers["connection"] = "keep-alive" if self._keep_alive else "close"
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """aiohttp: send the answer. Head and body leave together."""
-        headers = self._own
+    def head(self, request_id: str, *, keep_alive: bool, cors: Sequence[Header] = ()) -> bytes:
+        """Return the status line and all headers, up to the empty line."""
         has_body = self.status >= 200 and self.status not in (204, 304)
-        headers.pop("content-length", None)
-        headers.pop("transfer-encoding", None)
-        if has_body:
-            headers["content-length"] = str(len(self.payload))
-        writer = request.writer
-        await writer.write_headers(f"HTTP/1.1 {self.status} {self.reason}", headers)
-        if has_body and request.method != "HEAD":
-            await writer.write_eof(bytes(self.payload) if isinstance(self.payload, bytearray) else self.payload)
-        else:
-            await writer.write_eof()
-        return None
+        length = f"content-length: {len(self.body)}\r\n" if has_body else ""
+        if self.bare:
+            return f"HTTP/1.1 {self.status} {self.reason}\r\n{length}\r\n".encode("latin-1")
+        lines = ""
+        if self.headers or cors:
+            own = [(name, value) for name, value in self.headers if name.lower() not in OWN_NAMES]
+            names = {name.lower() for name, _ in own}
+            own += [(name, value) for name, value in cors if name not in names]
+            lines = "".join([f"{name}: {value}\r\n" for name, value in own])
+        connection = "keep-alive" if keep_alive else "close"
+        return (
+            f"HTTP/1.1 {self.status} {self.reason}\r\n{lines}x-request-id: {request_id}\r\n{OWN_HEADERS}"
+            f"{length}connection: {connection}\r\n\r\n"
+        ).encode("utf-8", "replace")
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """aiohttp: everything was sent by `prepare`."""
+    def body_for(self, method: str) -> bytes | bytearray:
+        """Return the body as far as it is sent: not for HEAD, nor with a status that has none."""
+        return b"" if method == "HEAD" or self.status < 200 or self.status in (204, 304) else self.body
 
 
 def standard_phrase(status: int) -> str:
@@ -99,7 +87,7 @@ def standard_phrase(status: int) -> str:
 
 def json_answer(document: object, *, status: int = 200, reason: str | None = None) -> Answer:
     """Answer with a document, in the form that MMS gives its own."""
-    body = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
+    body = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     return Answer(body, status=status, reason=reason, headers=[("content-type", "application/json")])
 
 
@@ -121,15 +109,24 @@ def failure_answer(failure: Failure) -> Answer:
     return json_answer(document, status=failure.code)
 
 
+def invalid_message() -> Answer:
+    """Answer what is no HTTP."""
+    answer = failure_answer(Failure(400, "BadRequestException", "Invalid HTTP message."))
+    answer.malformed = True
+    return answer
+
+
 def prediction_answer(prediction: Prediction) -> Answer:
     """Answer with what a handler made. The worker has checked the headers; the worker is not trusted with them."""
-    headers = [
-        (name, value)
-        for name, value in prediction.headers
-        if not UNSENDABLE.search(name) and not UNSENDABLE.search(value)
-    ]
-    if prediction.content_type is not None and not UNSENDABLE.search(prediction.content_type):
-        headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
-        headers.append(("content-type", prediction.content_type))
-    reason = UNSENDABLE.sub(" ", prediction.reason)
+    headers: Sequence[Header] = prediction.headers
+    if headers or prediction.content_type is not None:
+        headers = [(name, value) for name, value in headers if _is_sendable(name, value)]
+        if prediction.content_type is not None and _is_sendable("content-type", prediction.content_type):
+            headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
+            headers.append(("content-type", prediction.content_type))
+    reason = UNSENDABLE.sub(" ", prediction.reason) if prediction.reason else ""
     return Answer(prediction.body, status=prediction.status, reason=reason, headers=headers)
+
+
+def _is_sendable(name: str, value: str) -> bool:
+    return not UNSENDABLE.search(name) and not UNSENDABLE.search(value) and ":" not in name

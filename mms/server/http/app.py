@@ -4,16 +4,16 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Protocol
-from uuid import uuid4
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from mms.server.config import Config
 from mms.server.errors import InternalServerException, MMSError, RequestEntityTooLarge, ResourceNotFoundException
-from mms.server.http.answer import Answer, error_answer
-from mms.server.http.connection import invalid_message
+from mms.server.http.answer import Answer, error_answer, invalid_message
+from mms.server.http.connection import Response
 from mms.server.http.inference import description_answer
+from mms.server.http.request_id import new_request_id
 from mms.server.http.target import Target, parse_target
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Front:
         self._apis = apis
         self._description = description
         self._max_request_bytes = config.max_request_size
-        self._cors = [
+        self.cors = [
             (name, value)
             for name, value in (
                 ("access-control-allow-origin", config.cors_allowed_origin),
@@ -43,9 +43,9 @@ class Front:
             if value
         ]
 
-    async def __call__(self, request: web.BaseRequest) -> Answer:
+    async def __call__(self, request: web.BaseRequest) -> Response:
         """Answer one request."""
-        request_id = str(uuid4())
+        request_id = new_request_id()
         try:
             answer = await self._route(request, request_id)
         except MMSError as exc:
@@ -57,12 +57,14 @@ class Front:
         except Exception:
             logger.exception("Request %s (%s %s) failed", request_id, request.method, request.raw_path[:200])
             answer = error_answer(InternalServerException("Internal server error; the log has the details."))
-        self.finish(request, answer, request_id)
-        return answer
+        return self.respond(request, answer, request_id)
 
-    def finish(self, request: web.BaseRequest, answer: Answer, request_id: str | None = None) -> None:
-        """Add the headers of every answer."""
-        answer.finish(request, request_id or str(uuid4()), self._cors)
+    def respond(self, request: web.BaseRequest, answer: Answer, request_id: str | None = None) -> Response:
+        """Make an answer ready for sending."""
+        asked = request.keep_alive and not (answer.bare and "Transfer-Encoding" in request.headers)
+        keep_alive = answer.keeps_open(asked=asked)
+        head = answer.head(request_id or new_request_id(), keep_alive=keep_alive, cors=self.cors)
+        return Response(answer, head, keep_alive=keep_alive)
 
     async def _route(self, request: web.BaseRequest, request_id: str) -> Answer:
         if "Expect" in request.headers:

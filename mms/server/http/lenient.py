@@ -1,7 +1,7 @@
 """Mends heads that MMS accepted although HTTP does not allow them (`lenient_http=true`). Runs in the front process.
 
-Off by default: where two servers in a row read one request differently, a client can smuggle a second one past the first
-(RFC 9112, sections 2.2 and 6.3).
+Off by default: where two servers in a row read one request differently, a client can smuggle a second one past the
+first (RFC 9112, sections 2.2 and 6.3).
 """
 
 import re

@@ -42,7 +42,7 @@ def inference_request(
 ) -> InferenceRequest:
     """Make what the handler gets: the query's parameters, where they count, then those of the body."""
     parameters = [Parameter(name, "", value.encode()) for name, value in query]
-    parameters += _body_parameters(request.headers.get("Content-Type", ""), body)
+    parameters += body_parameters(request.headers.get("Content-Type", ""), body)
     return InferenceRequest(request_id, _header_block(request, len(body)), parameters)
 
 
@@ -61,7 +61,8 @@ def _header_block(request: web.BaseRequest, body_bytes: int) -> bytes:
     return b"\n".join(lines)
 
 
-def _body_parameters(content_type: str, body: bytes) -> list[Parameter]:
+def body_parameters(content_type: str, body: bytes) -> list[Parameter]:
+    """Return the named inputs of a body: form fields, parts of a multipart body, or the body as a whole."""
     mime = content_type.partition(";")[0].strip().lower()
     if mime == FORM:
         return _form_parameters(content_type, body)
@@ -140,7 +141,7 @@ def page_request(target: Target) -> tuple[int, int]:
 def _json_object(body: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(body)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadRequestException(f"The JSON body cannot be read: {exc}") from exc
     if not isinstance(document, dict):
         raise BadRequestException('The JSON body must be an object with the parameters, such as {"url": ...}.')

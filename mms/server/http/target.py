@@ -44,6 +44,9 @@ def parse_query(text: str) -> list[tuple[str, str]]:
     pairs = []
     for item in text.replace(";", "&").split("&"):
         name, _, value = item.partition("=")
+        if not name:
+            # MMS: `=v` is the name `v` without a value (Netty's QueryStringDecoder).
+            name, value = value, ""
         if item:
             pairs.append((_decode(name.replace("+", " ")), _decode(value.replace("+", " "))))
     return pairs

@@ -1,0 +1,85 @@
+"""Both APIs on real sockets, above a FakeBackend: everything of the front end but its processes."""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from apis import Apis
+from fakes import FakeBackend, FakeObserver
+
+from mms.protocol.messages import InferenceRequest, PredictReply
+from mms.server.config import Config
+from mms.server.http import openapi
+from mms.server.http.app import Front
+from mms.server.http.connection import Server
+from mms.server.http.express import ExpressLane
+from mms.server.http.inference import InferenceApi
+from mms.server.http.management import ManagementApi
+from mms.server.model_store import ModelStore
+from mms.server.registry import ModelRegistry
+
+
+async def _listen(server: Server) -> web.ServerRunner:
+    runner = web.ServerRunner(server, shutdown_timeout=1)
+    await runner.setup()
+    await web.SockSite(runner, socket.create_server(("127.0.0.1", 0))).start()
+    return runner
+
+
+@pytest.fixture(params=["express", "aiohttp"])
+def has_lane(request: pytest.FixtureRequest) -> bool:
+    """Whether ordinary predictions may take the short way; both ways have to be the same to everybody."""
+    return bool(request.param == "express")
+
+
+@pytest.fixture
+async def apis(
+    has_lane: bool, config: Callable[..., Config], mar: Callable[..., Path]
+) -> AsyncIterator[Callable[..., Awaitable[Apis]]]:
+    """Start both APIs with these settings; the store holds echo.mar."""
+    mar("echo")
+    started: list[tuple[Apis, ModelStore, list[web.ServerRunner]]] = []
+
+    async def start(**settings: object) -> Apis:
+        chosen = config(**settings)
+        backend, observer = FakeBackend(), FakeObserver()
+        store = ModelStore(chosen.model_store, chosen.temp_dir, allow_private_urls=chosen.allow_private_urls)
+        registry = ModelRegistry(chosen, store, backend, observer)
+        limit = chosen.max_request_size
+        inference = InferenceApi(registry, max_request_bytes=limit)
+        management = ManagementApi(
+            registry, default_workers=chosen.default_workers_per_model, max_request_bytes=limit
+        )
+        fronts = [
+            Front(chosen, [inference], openapi.inference_description()),
+            Front(chosen, [management], openapi.management_description()),
+        ]
+        lane = ExpressLane(registry, observer, max_request_bytes=limit, cors=fronts[0].cors) if has_lane else None
+        lenient = chosen.lenient_http
+        runners = [
+            await _listen(Server(fronts[0], observer, lane=lane, lenient=lenient)),
+            await _listen(Server(fronts[1], observer, lane=None, lenient=lenient)),
+        ]
+        ports = [runner.addresses[0][1] for runner in runners]
+        world = Apis(registry, backend, observer, *ports)
+        answer = backend.answer
+
+        def remember(requests: Sequence[InferenceRequest]) -> PredictReply:
+            world.requests += requests
+            return answer(requests)
+
+        backend.answer = remember
+        started.append((world, store, runners))
+        return world
+
+    yield start
+    for world, store, runners in started:
+        world.backend.hold = False
+        for worker in world.backend.alive:
+            worker.die()
+        for runner in runners:
+            await runner.cleanup()
+        await world.registry.close(timeout_s=0)
+        store.close()
