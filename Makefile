@@ -22,7 +22,7 @@ $(VENV)/.made: pyproject.toml
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.made
-	$(PIP) install --editable '.[test,tls,fast,onnx]'
+	$(PIP) install --editable '.[test,fast,onnx]'
 	@touch $@
 
 demo: $(VENV)/.made  ## the vision example from weights to prediction, on ports of its own

@@ -109,7 +109,7 @@ class Response:
 
     def set_content_type(self, content_type: str) -> None:
         """Set the Content-Type; without it none is sent."""
-        self.set_header("Content-Type", content_type)
+        self.set_header("content-type", content_type)
 
     def write(self, data: bytes | bytearray | memoryview | str) -> None:
         """Add to the body; a str as UTF-8."""

@@ -19,7 +19,7 @@ class Ping(ModelServerEndpoint):
     def __init__(self) -> None:
         self._was_ready = False
 
-    async def do_get(self, request: Request, response: Response, context: Context) -> None:
+    def do_get(self, request: Request, response: Response, context: Context) -> None:
         """Answer 200 or 503.
 
         With one model: 503 until the first worker runs; never again after that, since SageMaker would replace the
@@ -44,7 +44,7 @@ class ExecutionParameters(ModelServerEndpoint):
     url_pattern = "execution-parameters"
     description = "How many requests of which size a SageMaker batch transform job should send at once."
 
-    async def do_get(self, request: Request, response: Response, context: Context) -> None:
+    def do_get(self, request: Request, response: Response, context: Context) -> None:
         """Answer with the workers of one model and with `max_request_size`."""
         response.write_json(
             {

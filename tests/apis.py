@@ -46,7 +46,9 @@ class Apis:
         """Send a request to the management API."""
         return await self.ask(line, body, content_type=content_type, management=True)
 
-    async def model(self, name: str = "echo", *, workers: int = 1, at_startup: bool = False, batch_size: int = 1) -> Model:
+    async def model(
+        self, name: str = "echo", *, workers: int = 1, at_startup: bool = False, batch_size: int = 1
+    ) -> Model:
         """Register echo.mar under a name."""
         model = await self.registry.register(
             RegisterModelRequest(url="echo.mar", model_name=name, at_startup=at_startup, batch_size=batch_size)

@@ -3,10 +3,15 @@
 Takes the folder of the recordings; without them there is nothing to compare with, and that is no failure.
 """
 
+import contextlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import psutil
+
+from mms.server.pid_file import MARKER
 
 # The safe defaults that differ from MMS, set its way (docs/migration.md).
 MMS_WAY = ("allow_private_urls=true", "lenient_http=true")
@@ -25,9 +30,21 @@ def main(recordings: Path, arguments: list[str]) -> int:
         compare += ["--archiver-cmd", commands / "model-archiver", "--store", store, "--workdir", Path(scratch, "run")]
         for setting in MMS_WAY:
             compare += ["--extra-config", setting]
-        done = subprocess.run([sys.executable, *compare, *arguments], check=False, text=True, capture_output=True)
+        try:
+            done = subprocess.run([sys.executable, *compare, *arguments], check=False, text=True, capture_output=True)
+        finally:
+            end_servers(scratch)
     print(done.stdout, done.stderr, sep="\n")
     return unexplained(done.stdout)
+
+
+def end_servers(folder: str) -> None:
+    """End the background servers whose temp folder lies in `folder`: where MMS fails, ours may start and stay."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if MARKER in process.cmdline() and process.environ().get("TEMP", "").startswith(folder):
+                process.terminate()
+                process.wait(20)
 
 
 def unexplained(output: str) -> int:

@@ -43,6 +43,8 @@ class FakeWorker:
         self.grace_s: float | None = None
         """What the first `stop` was called with."""
         self.memory = 1 << 20
+        self.answered = 0
+        """How many batches it answered."""
         self._backend = backend
         self._gone = asyncio.Event()
         self._reason = ""
@@ -68,6 +70,7 @@ class FakeWorker:
         if self.is_gone or not self.pending:
             return
         requests, future = self.pending.popleft()
+        self.answered += 1
         if not future.done():
             future.set_result(self._backend.answer(requests) if reply is None else reply)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,17 +32,23 @@ def make_model(folder: Path, handler: str, files: Mapping[str, str] | None = Non
 
 
 def make_mar(
-    store: Path, handler: str = "echo", *, name: str | None = None, files: Mapping[str, str] | None = None, **manifest: str
+    store: Path,
+    handler: str = "echo",
+    *,
+    name: str | None = None,
+    files: Mapping[str, str] | None = None,
+    **manifest: str,
 ) -> Path:
     """Write `<name>.mar` into a model store; `manifest` are fields of its Model, such as `version`."""
     is_text = "\n" in handler
     name = name or ("service" if is_text else handler)
-    source = make_model(store / ".sources" / name, handler, files)
-    archive = store / f"{name}.mar"
     file = "service.py" if is_text else f"{handler}.py"
     model = replace(Model(name=name, handler=file), **manifest)  # type: ignore[arg-type]  # texts all
-    packed = [ArchiveFile(path.name, path) for path in sorted(source.iterdir())]
-    write_mar(archive, packed, Manifest(model=model, runtime="python"))
+    archive = store / f"{name}.mar"
+    with tempfile.TemporaryDirectory() as scratch:
+        source = make_model(Path(scratch, "model"), handler, files)
+        packed = [ArchiveFile(path.name, path) for path in sorted(source.iterdir())]
+        write_mar(archive, packed, Manifest(model=model, runtime="python"))
     return archive
 
 
@@ -56,7 +63,6 @@ def make_config(folder: Path, **settings: object) -> Config:
         "temp_dir": folder / "temp",
         "log_location": folder / "logs",
         "metrics_location": folder / "logs",
-        "default_workers_per_model": 1,
         "worker_start_timeout": 30.0,
         "unregister_model_timeout": 5.0,
         "shutdown_timeout": 5.0,

@@ -43,6 +43,8 @@ class ModelServer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._stop = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
+        """The task of `run`, until the server is ready."""
         self.addresses: list[str] = []
         """Where the server listens, with the ports that were really taken; inference first."""
 
@@ -51,9 +53,20 @@ class ModelServer:
 
         A start that fails raises MMSError, ConfigurationError or OSError, with everything closed again.
         """
+        self._starting = asyncio.current_task()
+        try:
+            await self._serve(on_ready)
+        except asyncio.CancelledError:
+            # `stop` during the start; everything that was opened has been closed on the way here.
+            if not self._stop.is_set() or self._starting is None:
+                raise
+            self._starting.uncancel()
+
+    async def _serve(self, on_ready: Callable[[], None]) -> None:
         config = self._config
         async with contextlib.AsyncExitStack() as stack:
             logs = stack.enter_context(contextlib.closing(Logs(config)))
+            stack.enter_context(self._signals())
             # One entry of many lines, as in MMS.
             summary = "\n".join(["", *startup_summary(config)])
             logger.info(summary)
@@ -82,10 +95,10 @@ class ModelServer:
             ]
             for address, sock, server in zip(self._listen_on(), sockets, servers, strict=True):
                 await stack.enter_async_context(self._listening(address, sock, server))
-            stack.enter_context(self._signals())
             # What exists now stays: the garbage collector need not look at it again and again.
             gc.freeze()
             logger.info("Model server started.")
+            self._starting = None
             on_ready()
             await self._stop.wait()
             logger.info("Model server is stopping.")
@@ -93,10 +106,15 @@ class ModelServer:
     def stop(self) -> None:
         """Ask the server to end; `run` returns when it has."""
         self._stop.set()
+        if self._starting is not None:
+            # A download or the first load of a model may take long, and nobody waits for it any more.
+            self._starting.cancel()
 
     def _listen_on(self) -> list[Address]:
         config = self._config
-        if config.inference_address == config.management_address and config.inference_address.port != 0:
+        # Port 0 twice is two ports; a UNIX socket has none.
+        is_one_place = config.inference_address.scheme == "unix" or config.inference_address.port != 0
+        if config.inference_address == config.management_address and is_one_place:
             return [config.inference_address]
         return [config.inference_address, config.management_address]
 
@@ -107,6 +125,7 @@ class ModelServer:
         management = ManagementApi(
             registry, default_workers=config.default_workers_per_model, max_request_bytes=config.max_request_size
         )
+
         def front(plugins: Sequence[Plugin], apis: Sequence[Api], description: openapi.Json) -> Front:
             if plugins:
                 limit = config.max_request_size

@@ -13,7 +13,7 @@ from pathlib import Path
 import model_archiver.errors
 from mms.server.download import download, is_download
 from mms.server.errors import InternalServerException, InvalidModelException, ModelNotFoundException
-from model_archiver.archive import extract, read_manifest
+from model_archiver.archive import extract, find_model_folder, read_manifest
 from model_archiver.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class ModelStore:
                 return await self._fetch_remote(url, trusted=trusted)
             path = await asyncio.to_thread(self._find, url)
             if path.is_dir():
-                return StoredModel(path, await asyncio.to_thread(read_manifest, path), owned=False)
+                return await asyncio.to_thread(_served_in_place, path)
             return await self._unpack_in_thread(path, None)
         except model_archiver.errors.InvalidModelException as exc:
             raise InvalidModelException(str(exc)) from exc
@@ -103,7 +103,9 @@ class ModelStore:
     async def _fetch_remote(self, url: str, *, trusted: bool) -> StoredModel:
         folders = await asyncio.to_thread(self._own_folder)
         with tempfile.TemporaryDirectory(dir=folders, prefix=".download-") as scratch:
-            got = await download(url, Path(scratch) / "archive", allow_private=trusted or self._allow_private_urls)
+            # The name of the file is what messages about a damaged archive call it.
+            name = re.sub(r"[^\w.-]+", "_", url.partition("?")[0].rpartition("/")[2])[:100].lstrip(".") or "archive"
+            got = await download(url, Path(scratch) / name, allow_private=trusted or self._allow_private_urls)
             return await self._unpack_in_thread(got.path, got.etag)
 
     async def _unpack_in_thread(self, archive: Path, etag: str | None) -> StoredModel:
@@ -158,6 +160,11 @@ def _exists(path: Path) -> bool:
     except (OSError, ValueError):
         # A name that is too long, a file used as a folder, a NUL.
         return False
+
+
+def _served_in_place(path: Path) -> StoredModel:
+    folder = find_model_folder(path)
+    return StoredModel(folder, read_manifest(folder), owned=False)
 
 
 def _sha1(path: Path) -> str:

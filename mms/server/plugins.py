@@ -68,7 +68,7 @@ def _text(value: object) -> str:
         case re.Pattern():
             return str(value.pattern)
         case float():
-            return f"{value:g}"
+            return str(value).removesuffix(".0")
         case _:
             return str(value)
 

@@ -155,5 +155,5 @@ def _require_cryptography(what: str) -> None:
         import cryptography  # noqa: F401
     except ImportError as exc:
         raise ConfigurationError(
-            f"{what} needs the package cryptography: pip install 'mxnet-model-server[tls]'"
+            f"{what} needs the package cryptography: pip install cryptography"
         ) from exc

@@ -45,7 +45,8 @@ def prepare() -> None:
     """Set up what every process that loads a model needs."""
     # A terminal's Ctrl-C goes to every process of its group; the front end decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    # To stdout, as in MMS: there it is INFO in the log, while stderr is WARN.
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     mxnet_compat.install()
 
 

@@ -6,7 +6,6 @@ What the model registered with `atexit` runs when the host ends, not once more i
 
 import contextlib
 import gc
-import logging
 import os
 import select
 import signal
@@ -25,8 +24,6 @@ from mms.service import Service
 from mms.worker.__main__ import leave_with_the_front_end, load_first, prepare, receive, work
 from mms.worker.loader import load_service
 
-logger = logging.getLogger(__name__)
-
 
 def main(control: int, channel: int) -> None:
     """Run a host to its end, or a worker that it became.
@@ -35,16 +32,15 @@ def main(control: int, channel: int) -> None:
     mms.protocol.fork is about.
     """
     prepare()
-    control_socket = socket.socket(fileno=control)
-    with _leaving_with_the_front_end():
-        service = load_first(control_socket, receive(control_socket), _load_without_gpu)
+    host = Host(socket.socket(fileno=control), socket.socket(fileno=channel))
+    service = host.load()
     if service is None:
         return
     _warn_of_threads()
     gc.collect()
     # Counting references still copies pages in the workers; the garbage collector's visits shall not.
     gc.freeze()
-    connection = Host(control_socket, socket.socket(fileno=channel)).run()
+    connection = host.run()
     if connection is not None:
         _work_to_the_end(connection, service)
 
@@ -60,8 +56,21 @@ class Host:
         self._ringer.setblocking(False)
         self._pids: set[int] = set()
 
+    def load(self) -> Service | None:
+        """Load the model that the front end sends; None if that fails."""
+        with _leaving_with_the_front_end():
+            return load_first(self._control, receive(self._control), _load_without_gpu)
+
     def run(self) -> socket.socket | None:
         """Serve the front end until it closes a socket; then return None. In a worker, return its socket instead."""
+        try:
+            return self._serve()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for sock in (self._control, self._channel, self._bell, self._ringer):
+                sock.close()
+
+    def _serve(self) -> socket.socket | None:
         # The handler is needed for the signal to ring the bell at all.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
@@ -81,7 +90,7 @@ class Host:
                 if not request:
                     return None
                 if self._fork(descriptors) == 0:
-                    return self._become_worker(descriptors)
+                    return _become_worker(descriptors)
         return None
 
     def _fork(self, descriptors: list[int]) -> int | None:
@@ -104,20 +113,6 @@ class Host:
             self._report(ForkReport(ForkEvent.FORKED, pid))
         return pid
 
-    def _become_worker(self, descriptors: list[int]) -> socket.socket:
-        """Let go of what is the host's, and take what the front end sent."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for sock in (self._control, self._channel, self._bell, self._ringer):
-            sock.close()
-        os.setsid()
-        connection, *streams = descriptors
-        for standard, stream in enumerate(streams):
-            os.dup2(stream, standard)
-            os.close(stream)
-        os.set_inheritable(connection, False)
-        return socket.socket(fileno=connection)
-
     def _report_ends(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._bell.recv(1024):
@@ -130,6 +125,18 @@ class Host:
 
     def _report(self, report: ForkReport) -> None:
         self._channel.sendall(encode_report(report))
+
+
+def _become_worker(descriptors: list[int]) -> socket.socket:
+    """Take what the front end sent to the new process, in place of what was the host's."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    connection, *streams = descriptors
+    for standard, stream in enumerate(streams):
+        os.dup2(stream, standard)
+        os.close(stream)
+    os.set_inheritable(connection, False)
+    return socket.socket(fileno=connection)
 
 
 @contextlib.contextmanager
@@ -154,10 +161,11 @@ def _load_without_gpu(spec: WorkerSpec) -> Service:
 def _warn_of_threads() -> None:
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if names:
-        logger.warning(
-            "preload_model: the handler started threads while it loaded (%s). They do not exist in the workers, and "
-            "a lock that one of them holds stays locked there. Start them at the first request.",
-            ", ".join(names),
+        # The front end takes stderr for warnings.
+        print(
+            f"preload_model: the handler started threads while it loaded ({', '.join(names)}). They do not exist in "
+            "the workers, and a lock that one of them holds stays locked there. Start them at the first request.",
+            file=sys.stderr,
         )
 
 

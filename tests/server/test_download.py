@@ -106,7 +106,9 @@ async def test_redirects_without_end_are_given_up(site: Site, target: Path) -> N
     assert len(site.asked) == 6
 
 
-@pytest.mark.parametrize("location", ["https://127.0.0.1:1/m.mar", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://"])
+@pytest.mark.parametrize(
+    "location", ["https://127.0.0.1:1/m.mar", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://"]
+)
 async def test_redirect_to_another_protocol_is_refused(site: Site, target: Path, location: str) -> None:
     site.page = redirect(location)
     with pytest.raises(DownloadModelException, match="Failed to download model from: "):
@@ -211,7 +213,9 @@ def test_http_is_recognised_in_any_case(url: str) -> None:
     assert is_download(url)
 
 
-@pytest.mark.parametrize("url", ["m.mar", "http:/x", "https:x", "httpd.mar", "https.mar", "s3://bucket/m.mar", "file:///m.mar", "/m", ""])
+@pytest.mark.parametrize(
+    "url", ["m.mar", "http:/x", "https:x", "httpd.mar", "https.mar", "s3://bucket/m.mar", "file:///m.mar", "/m", ""]
+)
 def test_what_is_not_http_is_looked_up_in_the_store(url: str) -> None:
     assert not is_download(url)
 

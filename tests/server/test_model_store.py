@@ -144,9 +144,7 @@ async def test_unreadable_archive_is_a_fault_of_the_server(models: ModelStore, m
         await models.fetch("echo.mar")
 
 
-async def test_temp_folder_that_is_gone_is_a_fault_of_the_server(
-    models: ModelStore, mar: MakeMar, temp: Path
-) -> None:
+async def test_temp_folder_that_is_gone_is_a_fault_of_the_server(models: ModelStore, mar: MakeMar, temp: Path) -> None:
     mar("echo")
     temp.rmdir()
     with pytest.raises(InternalServerException, match=r"^Failed to save model: echo\.mar$"):
@@ -227,9 +225,7 @@ async def test_private_url_is_fetched_where_that_is_allowed(store: Path, temp: P
     assert unpacked(temp) == [model.folder.name], "the download itself is gone"
 
 
-async def test_reused_etag_never_gives_the_files_of_another_model(
-    models: ModelStore, site: Site, mar: MakeMar
-) -> None:
+async def test_reused_etag_never_gives_the_files_of_another_model(models: ModelStore, site: Site, mar: MakeMar) -> None:
     site.etag = '"v1"'
     first = await models.fetch(site.url, trusted=True)
     site.archive = mar("slow").read_bytes()

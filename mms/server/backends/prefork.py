@@ -122,6 +122,8 @@ class Host:
             ours.close()
             process.abandon()
             if isinstance(exc, TimeoutError):
+                # It would not tell of the end of its workers either.
+                self._lose()
                 raise self._unforked(f"its host process gave no answer in {timeout_s:g} s") from None
             raise
         return await ProcessWorker.connect(process, process.output, ours, spec)
@@ -181,7 +183,9 @@ class Host:
         process.began(report.pid)
 
     def _lose(self) -> None:
-        """The host process ended by itself: so do its workers."""
+        """Give up a host process that is gone or of no use any more, and with it its workers."""
+        if self.ending is not None:
+            return
         self._is_lost = True
         self._disconnect()
         for process in self._forking:

@@ -92,8 +92,11 @@ class ProcessWorker(asyncio.BufferedProtocol):
             raise
         except WorkerDied as exc:
             await self.stop(grace_s=EXIT_GRACE_S)
+            # A SIGKILL that is not ours comes from the kernel, for want of memory. SageMaker makes room after a 507.
+            was_killed = not self._ending and self._process.get_returncode() == -signal.SIGKILL
             raise WorkerInitializationException(
-                f"Worker of model {spec.model_name} ended while it loaded: {await self.wait()}"
+                f"Worker of model {spec.model_name} ended while it loaded: {await self.wait()}",
+                507 if was_killed else 500,
             ) from exc
         if reply.code != 200:
             await self.stop(grace_s=EXIT_GRACE_S)

@@ -13,6 +13,7 @@ Header = tuple[str, str]
 
 CLASS_PHRASES = {1: "Informational", 2: "Success", 3: "Redirection", 4: "Client Error", 5: "Server Error"}
 UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # On every answer of MMS (util/NettyUtils.java); they win over what a handler sets.
 OWN_HEADERS = (
     "Pragma: no-cache\r\n"
@@ -129,4 +130,4 @@ def prediction_answer(prediction: Prediction) -> Answer:
 
 
 def _is_sendable(name: str, value: str) -> bool:
-    return not UNSENDABLE.search(name) and not UNSENDABLE.search(value) and ":" not in name
+    return HEADER_NAME.fullmatch(name) is not None and not UNSENDABLE.search(value)

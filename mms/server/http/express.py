@@ -30,6 +30,7 @@ HEAD = re.compile(
 MAX_HEAD_BYTES = 8192
 MAX_HELD_BYTES = 1 << 18
 """What a client may send ahead while its request is worked on, before reading from it is paused."""
+HOST = b"\r\nhost:"
 CONTENT_LENGTH = b"\r\ncontent-length:"
 CONTENT_TYPE = b"\r\ncontent-type:"
 # How the message travels; the ordinary request needs none of these.
@@ -81,6 +82,9 @@ class ExpressLane:
         # The line break before the first header makes every name start behind one.
         lowered = b"\r\n" + match[2].lower()
         if UNUSUAL.search(lowered) is not None and (KEEP_ALIVE not in lowered or len(UNUSUAL.findall(lowered)) > 1):
+            return None
+        if lowered.count(HOST) != 1:
+            # RFC 9112, section 3.2: to be refused, which aiohttp does.
             return None
         length = 0
         position = lowered.find(CONTENT_LENGTH)

@@ -10,6 +10,7 @@ from real import make_model
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, WorkerSpec
 from mms.server.backends.base import Worker, WorkerBackend
+from mms.server.backends.prefork import PreforkBackend
 from mms.server.backends.process import ProcessBackend
 from mms.server.config import Config
 from mms.server.errors import WorkerDied, WorkerInitializationException
@@ -17,12 +18,12 @@ from mms.server.errors import WorkerDied, WorkerInitializationException
 LIMIT_S = 30.0
 """For one step of a real process on a busy machine."""
 
-HANDLER = '''
+HANDLER = """
 def handle(data, context):
     if data is None:
         return None
     return [bytes(request["body"]) for request in data]
-'''
+"""
 
 Start = Callable[[], Awaitable[Worker]]
 
@@ -42,9 +43,10 @@ async def bodies(answer: "asyncio.Future[object]") -> list[bytes]:
     return [bytes(result.body) for result in results]
 
 
-@pytest.fixture(params=["fake", "process"])
+@pytest.fixture(params=[FakeBackend, ProcessBackend, PreforkBackend])
 def backend(request: pytest.FixtureRequest, config: Callable[..., Config]) -> WorkerBackend:
-    return FakeBackend() if request.param == "fake" else ProcessBackend(config())
+    made: WorkerBackend = request.param(config())
+    return made
 
 
 @pytest.fixture

@@ -25,14 +25,14 @@ MIB = 1 << 20
 
 Launch = Callable[..., Awaitable[ProcessWorker]]
 
-EVALUATES = '''
+EVALUATES = """
 import ctypes, json, os, pathlib, signal, socket, subprocess, sys, time
 
 def handle(data, context):
     if data is None:
         return None
     return [repr(eval(bytes(request["body"]).decode())) for request in data]
-'''
+"""
 """A handler that does what the test says."""
 
 
@@ -235,9 +235,7 @@ async def test_runtime_that_is_not_installed_is_named(launch: Launch, monkeypatc
         await launch(runtime="python2")
 
 
-async def test_runtime_is_looked_up_in_path(
-    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_runtime_is_looked_up_in_path(launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python3 = tmp_path / "bin" / "python3"
     python3.parent.mkdir()
     python3.write_text(f'#!/bin/sh\nWHO=mine exec {sys.executable} "$@"\n')

@@ -1,5 +1,6 @@
 """Both APIs on real sockets, above a FakeBackend: everything of the front end but its processes."""
 
+import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -28,30 +29,22 @@ async def _listen(server: Server) -> web.ServerRunner:
     return runner
 
 
-@pytest.fixture(params=["express", "aiohttp"])
-def has_lane(request: pytest.FixtureRequest) -> bool:
-    """Whether ordinary predictions may take the short way; both ways have to be the same to everybody."""
-    return bool(request.param == "express")
-
-
 @pytest.fixture
-async def apis(
-    has_lane: bool, config: Callable[..., Config], mar: Callable[..., Path]
+async def start_apis(
+    config: Callable[..., Config], mar: Callable[..., Path]
 ) -> AsyncIterator[Callable[..., Awaitable[Apis]]]:
-    """Start both APIs with these settings; the store holds echo.mar."""
+    """Start both APIs with these settings, with or without the express lane; the store holds echo.mar."""
     mar("echo")
     started: list[tuple[Apis, ModelStore, list[web.ServerRunner]]] = []
 
-    async def start(**settings: object) -> Apis:
+    async def start(*, has_lane: bool, **settings: object) -> Apis:
         chosen = config(**settings)
         backend, observer = FakeBackend(), FakeObserver()
         store = ModelStore(chosen.model_store, chosen.temp_dir, allow_private_urls=chosen.allow_private_urls)
         registry = ModelRegistry(chosen, store, backend, observer)
         limit = chosen.max_request_size
         inference = InferenceApi(registry, max_request_bytes=limit)
-        management = ManagementApi(
-            registry, default_workers=chosen.default_workers_per_model, max_request_bytes=limit
-        )
+        management = ManagementApi(registry, default_workers=chosen.default_workers_per_model, max_request_bytes=limit)
         fronts = [
             Front(chosen, [inference], openapi.inference_description()),
             Front(chosen, [management], openapi.management_description()),
@@ -83,3 +76,9 @@ async def apis(
             await runner.cleanup()
         await world.registry.close(timeout_s=0)
         store.close()
+
+
+@pytest.fixture(params=["express", "aiohttp"])
+def apis(request: pytest.FixtureRequest, start_apis: Callable[..., Awaitable[Apis]]) -> Callable[..., Awaitable[Apis]]:
+    """Start both APIs with these settings. Every test runs twice: ordinary predictions may take two ways."""
+    return functools.partial(start_apis, has_lane=request.param == "express")

@@ -71,7 +71,9 @@ def test_every_lost_beginning_is_survived() -> None:
         assert got == PARTS[len(PARTS) - len(got) :]
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", b"--XX", b"--XX--", b"--XX--\r\n", b"\r\n" * 50, b"--YY\r\n\r\nx\r\n--YY--"])
+@pytest.mark.parametrize(
+    "body", [b"", b"hello", b"--XX", b"--XX--", b"--XX--\r\n", b"\r\n" * 50, b"--YY\r\n\r\nx\r\n--YY--"]
+)
 def test_what_has_no_parts_gives_none(body: bytes) -> None:
     assert parse_multipart(body, b"XX") == []
 

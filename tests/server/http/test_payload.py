@@ -117,7 +117,8 @@ def test_value_that_cannot_work_is_refused_by_name(text: str, message: str) -> N
 
 
 @pytest.mark.parametrize(
-    "document", [{"url": 5}, {"url": "m", "model_name": {}}, {"url": "m", "batch_size": True}, {"url": "m", "handler": []}]
+    "document",
+    [{"url": 5}, {"url": "m", "model_name": {}}, {"url": "m", "batch_size": True}, {"url": "m", "handler": []}],
 )
 def test_json_value_of_another_type_is_refused(document: object) -> None:
     with pytest.raises(BadRequestException, match=r"^Parameter \w+ must be a "):
@@ -135,7 +136,9 @@ def test_initial_workers_are_read_leniently(text: str, workers: int | None) -> N
     assert from_query(f"url=m.mar&initial_workers={text}").initial_workers == workers
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("TRUE", True), ("false", False), ("1", False), ("", False)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("TRUE", True), ("false", False), ("1", False), ("", False)]
+)
 def test_only_true_is_synchronous(text: str, value: bool) -> None:
     assert from_query(f"url=m.mar&synchronous={text}").synchronous is value
 
