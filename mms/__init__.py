@@ -1,4 +1,4 @@
-"""mxnet-model-server: the front end is `mms.server`, the worker process is `mms.worker`, handlers import `mms.service`."""
+"""mxnet-model-server: `mms.server` is the front end, `mms.worker` the worker process; handlers import `mms.service`."""
 
 from mms.version import __version__
 

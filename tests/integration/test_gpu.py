@@ -8,8 +8,6 @@ import pytest
 from real import RunningServer
 
 HANDLER = """
-at_load = []
-
 class Model:
     def initialize(self, context):
         self.at_load = context.system_properties["gpu_id"]

@@ -177,9 +177,7 @@ async def test_large_bodies_go_through(world: StartWorld, mar: MakeMar) -> None:
     assert await w.ask("reverse", body) == (200, body[::-1])
 
 
-async def test_download_registers_and_serves(
-    world: StartWorld, mar: MakeMar, store: Path, tmp_path: Path
-) -> None:
+async def test_download_registers_and_serves(world: StartWorld, mar: MakeMar, store: Path, tmp_path: Path) -> None:
     mar("echo").rename(tmp_path / "echo.mar")
     w = await world(allow_private_urls=True)
     site = aiohttp.web.AppRunner(aiohttp.web.Application())

@@ -1,5 +1,6 @@
 """`preload_model` on a real server: one load, forked workers, and nothing else that a client could tell."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -31,8 +32,20 @@ def archive(mar: Callable[..., Path]) -> Path:
     return mar(HANDLER, name="m")
 
 
-def our_processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+def our_processes() -> list[int]:
+    """Return the ids of all processes that the server runs."""
+    alive = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                alive.append(child.pid)
+    return alive
+
+
+def replaced(pid: int, *, count: int) -> bool:
+    """Say whether there are `count` processes, none of which is `pid`."""
+    alive = our_processes()
+    return pid not in alive and len(alive) == count
 
 
 async def register(client: Client, server: RunningServer, query: str) -> None:
@@ -122,7 +135,7 @@ async def test_worker_that_dies_is_forked_anew(server: Serve, client: Client) ->
     await register(client, running, "initial_workers=2&preload_model=true")
     before = await predict(client, running)
     os.kill(before["worker"], signal.SIGKILL)
-    await until(lambda: len(our_processes()) == 3 and before["worker"] not in [child.pid for child in our_processes()])
+    await until(lambda: replaced(before["worker"], count=3))
     assert (await predict(client, running))["loaded_in"] == before["loaded_in"]
 
 
@@ -131,9 +144,7 @@ async def test_host_that_dies_is_replaced_with_its_workers(server: Serve, client
     await register(client, running, "initial_workers=2&preload_model=true")
     before = await predict(client, running)
     os.kill(before["loaded_in"], signal.SIGKILL)
-    await until(
-        lambda: len(our_processes()) == 3 and before["loaded_in"] not in [child.pid for child in our_processes()]
-    )
+    await until(lambda: replaced(before["loaded_in"], count=3))
     after = await predict(client, running)
     assert after["loaded_in"] != before["loaded_in"]
     assert after["parent"] == after["loaded_in"]
@@ -163,7 +174,6 @@ async def test_failed_load_is_answered_as_ever(server: Serve, client: Client, ma
 async def test_stopped_server_leaves_no_process(server: Serve, client: Client) -> None:
     running = await server()
     await register(client, running, "initial_workers=2&preload_model=true")
-    processes = our_processes()
-    assert len(processes) == 3
+    assert len(our_processes()) == 3
     running.server.stop()
     await until(lambda: not our_processes())

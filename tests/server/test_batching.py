@@ -23,7 +23,7 @@ def job(name: str) -> AskedJob:
     return AskedJob(InferenceRequest(name, b"", []), asyncio.get_running_loop().create_future())
 
 
-def jobs(names: str) -> list[AskedJob]:
+def jobs(names: str) -> list[Job]:
     return [job(name) for name in names]
 
 
@@ -181,7 +181,7 @@ async def test_abandoned_jobs_make_room_in_a_full_queue() -> None:
 
 async def test_abandoned_jobs_are_skipped() -> None:
     queue = queue_of(batch_size=3)
-    waiting = jobs("abcde")
+    waiting = [job(name) for name in "abcde"]
     for item in waiting:
         queue.put(item)
     waiting[0].waiter.cancel()
@@ -269,7 +269,7 @@ async def test_untake_of_an_unknown_taker_changes_nothing() -> None:
 async def test_fail_all_answers_everybody_and_leaves_the_takers() -> None:
     queue = queue_of(batch_size=3, max_delay_s=SHORT_S)
     taker = Taker(queue).ready()
-    waiting = jobs("ab")
+    waiting = [job(name) for name in "ab"]
     for item in waiting:
         queue.put(item)
     queue.fail_all(WorkerDied())

@@ -189,9 +189,7 @@ async def test_stop_lets_running_requests_finish(
     assert await asked == (200, "slept")
 
 
-async def test_stop_does_not_wait_for_ever(
-    config: MakeConfig, client: aiohttp.ClientSession, mar: MakeMar
-) -> None:
+async def test_stop_does_not_wait_for_ever(config: MakeConfig, client: aiohttp.ClientSession, mar: MakeMar) -> None:
     mar("slow")
     async with running_server(config(load_models="ALL", shutdown_timeout=0.2)) as running:
         assert (await predict(client, running, "slow", "0"))[0] == 200
@@ -244,9 +242,7 @@ async def test_limits_of_the_configuration_reach_the_apis(
         assert response.headers["access-control-allow-origin"] == "https://me"
 
 
-async def test_gpus_are_handed_out_in_turn(
-    server: StartServer, client: aiohttp.ClientSession, mar: MakeMar
-) -> None:
+async def test_gpus_are_handed_out_in_turn(server: StartServer, client: aiohttp.ClientSession, mar: MakeMar) -> None:
     mar("def handle(data, context):\n    return data and [str(context.system_properties['gpu_id'])]\n")
     running = await server(load_models="ALL", number_of_gpu=3)
     assert await predict(client, running, "service", "x") == (200, "0")

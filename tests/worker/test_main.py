@@ -41,6 +41,7 @@ class Front:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mms.worker", str(theirs.fileno())],
                 stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -79,7 +80,7 @@ class Front:
         self.socket.close()
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stderr):
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
 
@@ -194,7 +195,9 @@ def test_interrupt_is_ignored(front: Front, model: Callable[[str], Path]) -> Non
     assert bodies(front.predict(b"x")) == [b"x"]
 
 
-def test_log_records_of_a_handler_are_lines_on_standard_error(front: Front, model: Callable[[str], Path]) -> None:
+def test_log_records_of_a_handler_are_lines_on_standard_output(front: Front, model: Callable[[str], Path]) -> None:
     front.load(model("import logging\nlogging.info('weights: %d', 7)\n" + ECHO))
     front.socket.close()
-    assert front.last_words().splitlines() == ["weights: 7"]
+    front.process.wait(LIMIT_S)
+    assert front.process.stdout is not None
+    assert front.process.stdout.read().decode().splitlines() == ["weights: 7"]

@@ -8,7 +8,7 @@ import pytest
 from fakes import DEADLINE_S, FakeBackend
 from real import make_model
 
-from mms.protocol.messages import InferenceRequest, Parameter, Prediction, WorkerSpec
+from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
 from mms.server.backends.base import Worker, WorkerBackend
 from mms.server.backends.prefork import PreforkBackend
 from mms.server.backends.process import ProcessBackend
@@ -35,12 +35,11 @@ def batch(*bodies: bytes) -> list[InferenceRequest]:
     ]
 
 
-async def bodies(answer: "asyncio.Future[object]") -> list[bytes]:
+async def bodies(answer: "asyncio.Future[PredictReply]") -> list[bytes]:
     async with asyncio.timeout(LIMIT_S):
         reply = await answer
-    results = getattr(reply, "results", [])
-    assert all(isinstance(result, Prediction) for result in results)
-    return [bytes(result.body) for result in results]
+    assert all(isinstance(result, Prediction) for result in reply.results)
+    return [bytes(result.body) for result in reply.results if isinstance(result, Prediction)]
 
 
 @pytest.fixture(params=[FakeBackend, ProcessBackend, PreforkBackend])

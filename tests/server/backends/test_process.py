@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import psutil
@@ -16,14 +16,15 @@ from real import make_model
 
 from mms.protocol.messages import Failure, InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
 from mms.server.backends.output import LOG_LINE_BYTES
-from mms.server.backends.process import ProcessBackend, ProcessWorker
+from mms.server.backends.process import ProcessBackend
+from mms.server.backends.worker import ProcessWorker
 from mms.server.config import Config
 from mms.server.errors import WorkerDied, WorkerInitializationException
 
 LIMIT_S = 30.0
 MIB = 1 << 20
 
-Launch = Callable[..., Awaitable[ProcessWorker]]
+Launch = Callable[..., Coroutine[None, None, ProcessWorker]]
 
 EVALUATES = """
 import ctypes, json, os, pathlib, signal, socket, subprocess, sys, time
@@ -455,6 +456,7 @@ async def test_worker_ends_when_its_front_end_is_killed(body: str, tmp_path: Pat
     pid = 0
     async with asyncio.timeout(LIMIT_S):
         try:
+            words: list[str] = []
             while not pid or ("busy" in body and "busy" not in words):
                 words = (await front.stdout.readline()).decode().split()
                 assert words, "the front end ended by itself"

@@ -1,5 +1,6 @@
 """The short way for plain predictions: nobody can tell it from the long one."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -111,7 +112,7 @@ async def test_both_ways_answer_the_same(start_apis: StartApis, result: Predicti
 class NoLine:
     """A connection that no test writes to."""
 
-    transport = None
+    transport: asyncio.Transport | None = None
     peer = ""
 
     def ride_is_over(self, rest: bytes) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apis import Apis
@@ -29,8 +30,8 @@ def error(body: bytes) -> tuple[str, str]:
     return document["type"], document["message"]
 
 
-async def describe(world: Apis, name: str = "echo") -> dict[str, object]:
-    document: dict[str, object] = json.loads((await world.manage(f"GET /models/{name}")).body)
+async def describe(world: Apis, name: str = "echo") -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((await world.manage(f"GET /models/{name}")).body)
     return document
 
 
@@ -98,7 +99,7 @@ async def test_description_of_a_model(world: Apis, mar: Callable[..., Path]) -> 
     before = datetime.now(UTC)
     await world.manage("POST /models?url=echo.mar&initial_workers=1&batch_size=4&max_batch_delay=50")
     document = await describe(world)
-    [worker] = document.pop("workers")  # type: ignore[misc]  # a list of one
+    [worker] = document.pop("workers")
     assert list(document.items()) == [
         ("modelName", "echo"),
         ("modelVersion", "1.5"),
@@ -122,13 +123,13 @@ async def test_description_tells_what_workers_do(start_apis: StartApis) -> None:
     model = await world.model(workers=0)
     loading = world.backend.block_load()
     await model.scale(1, 1, wait=False)
-    [worker] = (await describe(world))["workers"]  # type: ignore[misc]  # a list of one
+    [worker] = (await describe(world))["workers"]
     assert (worker["status"], worker["gpu"]) == ("LOADING", True)
     loading.set()
     await until(lambda: world.backend.alive)
     world.backend.alive[0].die()
     await until(lambda: str(model.pool.slots[0].state) == "FAILED")
-    [worker] = (await describe(world))["workers"]  # type: ignore[misc]  # a list of one
+    [worker] = (await describe(world))["workers"]
     assert worker["status"] == "FAILED"
 
 

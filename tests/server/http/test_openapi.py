@@ -55,7 +55,7 @@ def test_every_operation_is_described(make: Callable[[], openapi.Json]) -> None:
 
 
 def without_quirks(document: openapi.Json) -> openapi.Json:
-    """Mend what MMS's own documents have wrong and ours keep: defaults as text, ids used twice, a path parameter in the query."""
+    """Mend what is wrong in MMS's documents, and so in ours: defaults as text, ids used twice, one path parameter."""
 
     def mended(node: object) -> object:
         if isinstance(node, list):
@@ -63,8 +63,9 @@ def without_quirks(document: openapi.Json) -> openapi.Json:
         if not isinstance(node, dict):
             return node
         copy = {key: mended(value) for key, value in node.items()}
-        if isinstance(copy.get("default"), str) and copy.get("type") in ("integer", "boolean"):
-            copy["default"] = json.loads(copy["default"])
+        default = copy.get("default")
+        if isinstance(default, str) and copy.get("type") in ("integer", "boolean"):
+            copy["default"] = json.loads(default)
         return copy
 
     copy = mended(document)

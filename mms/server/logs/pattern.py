@@ -1,0 +1,122 @@
+"""Log4j's patterns, such as `%d{ISO8601} [%-5p] %t %c - %m%n`, as Python functions. Front process."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Line(NamedTuple):
+    """One event of a log, before it has a form."""
+
+    created: float
+    """Seconds since the epoch."""
+    level: str
+    """In log4j's words: DEBUG, INFO, WARN, ERROR, FATAL."""
+    thread: str
+    logger: str
+    message: str
+
+
+Layout = Callable[[Line], str]
+
+_CONVERSION = re.compile(
+    r"%(?P<left>-?)(?P<width>\d*)(?:\.(?P<limit>\d+))?(?P<word>[a-zA-Z]+|%)(?:\{(?P<option>[^}]*)\})?"
+)
+_DATE_NAMES = {
+    "": "yyyy-MM-dd HH:mm:ss,SSS",
+    "DEFAULT": "yyyy-MM-dd HH:mm:ss,SSS",
+    "ISO8601": "yyyy-MM-dd'T'HH:mm:ss,SSS",
+    "ABSOLUTE": "HH:mm:ss,SSS",
+    "DATE": "dd MMM yyyy HH:mm:ss,SSS",
+}
+_DATE_PART = re.compile(r"'([^']*)'|yyyy|yy|MMM|MM|dd|HH|mm|ss|SSS|.", re.DOTALL)
+_MILLISECONDS = "\x1e"  # strftime has none
+_STRFTIME = {
+    "yyyy": "%Y",
+    "yy": "%y",
+    "MMM": "%b",
+    "MM": "%m",
+    "dd": "%d",
+    "HH": "%H",
+    "mm": "%M",
+    "ss": "%S",
+    "SSS": _MILLISECONDS,
+    "%": "%%",
+}
+
+
+def compile_pattern(pattern: str) -> Layout:
+    """Make the function that gives a Line its form. What is not known here appears as it was written.
+
+    Known: date, level, thread, logger (also `c{1}`), message, line end, with width and limit.
+    Source: log4j 2 manual, Pattern Layout.
+    """
+    parts: list[Layout] = []
+    end = 0
+    for match in _CONVERSION.finditer(pattern):
+        if between := pattern[end : match.start()]:
+            parts.append(_constant(between))
+        parts.append(_conversion(match))
+        end = match.end()
+    if rest := pattern[end:]:
+        parts.append(_constant(rest))
+    return lambda line: "".join([part(line) for part in parts])
+
+
+def date_format(text: str) -> Callable[[float], str]:
+    """Make the function that writes a time as Java's SimpleDateFormat does, in local time."""
+    form = "".join(
+        part[1].replace("%", "%%") if part[1] is not None else _STRFTIME.get(part[0], part[0])
+        for part in _DATE_PART.finditer(_DATE_NAMES.get(text, text))
+    )
+    cached_second, cached_text = -1, ""
+
+    def write(created: float) -> str:
+        nonlocal cached_second, cached_text
+        second = int(created)
+        if second != cached_second:  # thousands of lines share a second, and strftime is slow
+            cached_second, cached_text = second, time.strftime(form, time.localtime(second))
+        return cached_text.replace(_MILLISECONDS, f"{int((created - second) * 1000):03d}")
+
+    return write
+
+
+def _conversion(match: re.Match[str]) -> Layout:
+    value = _value(match["word"], match["option"])
+    if value is None:
+        return _constant(match[0])
+    width, limit = int(match["width"] or 0), int(match["limit"] or 0)
+    if not width and not limit:
+        return value
+
+    def padded(line: Line) -> str:
+        text = value(line)
+        text = text[-limit:] if limit else text
+        return text.ljust(width) if match["left"] else text.rjust(width)
+
+    return padded
+
+
+def _value(word: str, option: str | None) -> Layout | None:
+    if word in ("d", "date"):
+        write = date_format(option or "")
+        return lambda line: write(line.created)
+    if word in ("p", "level"):
+        return lambda line: line.level
+    if word in ("t", "thread", "threadName"):
+        return lambda line: line.thread
+    if word in ("c", "logger"):
+        keep = int(option) if option and option.isdigit() else 0
+        return lambda line: ".".join(line.logger.split(".")[-keep:])
+    if word in ("m", "msg", "message"):
+        return lambda line: line.message
+    if word == "n":
+        return _constant("\n")
+    if word == "%":
+        return _constant("%")
+    return None
+
+
+def _constant(text: str) -> Layout:
+    return lambda line: text

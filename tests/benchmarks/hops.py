@@ -1,0 +1,170 @@
+"""What each step of a prediction costs, without a server. Run as `python -m tests.benchmarks.hops`; prints JSON.
+
+Nanoseconds a call: the median and the least of several repeats. A step that got slower shows here, with its name.
+"""
+
+import asyncio
+import gc
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from mms.protocol.frames import (
+    FrameReader,
+    decode_reply,
+    decode_requests,
+    encode,
+    encode_reply,
+    encode_requests,
+)
+from mms.protocol.messages import InferenceRequest, MetricRecord, Parameter, Prediction, PredictReply
+from mms.server.batching import BatchQueue, Job
+from mms.server.config import Config
+from mms.server.http.answer import prediction_answer
+from mms.server.http.express import ExpressLane
+from mms.server.http.request_id import new_request_id
+from mms.server.logs import Logs
+from mms.service import Service
+
+from .front import Client, front
+from .machine import describe_machine
+
+HEAD = (
+    b"POST /predictions/bench HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\n"
+)
+BODY = b"ping"
+IN_FLIGHT = 32
+"""Requests at once on the way through the whole front end."""
+LINES = 1000
+"""Log lines between two flushes."""
+Hop = Callable[[], object]
+
+
+def request() -> InferenceRequest:
+    """Make what a small request becomes."""
+    headers = HEAD.split(b"\r\n", 1)[1][:-4].replace(b"\r\n", b"\n")
+    return InferenceRequest(new_request_id(), headers, [Parameter("body", "text/plain", BODY)])
+
+
+def reply() -> PredictReply:
+    """Make what its answer is."""
+    metric = MetricRecord("PredictionTime", "Milliseconds", "0.01", ["ModelName:bench", "Level:Model"], "id", 1)
+    return PredictReply([Prediction(b"OK")], [metric])
+
+
+def hops(lane: ExpressLane, logs: Logs) -> Iterator[tuple[str, Hop, int]]:
+    """Name every hop, with what does it and how many calls that counts for."""
+    client = Client()
+    small, answer = request(), reply()
+    request_parts, reply_parts = encode_requests([small]), encode_reply(answer)
+    request_frame = b"".join([encode(request_parts), *request_parts])
+    reply_frame = b"".join([encode(reply_parts), *reply_parts])
+    queue, reader = BatchQueue("bench", capacity=100), FrameReader()
+    service = Service("bench", ".", None, lambda data, _context: ["OK"] * len(data or ()), None, 1)
+    head_and_body = HEAD + BODY
+
+    def through_queue() -> None:
+        queue.put(Job(small, client))
+        queue.take(lambda batch: None)
+
+    def read(frame: bytes) -> object:
+        reader.get_buffer()[: len(frame)] = frame
+        return list(reader.received(len(frame)))
+
+    def log() -> None:
+        for _ in range(LINES):
+            logs.access("127.0.0.1:50000", "POST", "/predictions/bench", "HTTP/1.1", 200, 1)
+            logs.request_metric(200)
+            logs.model_metrics(answer.metrics)
+        logs.flush()
+
+    yield "front: parse the head", lambda: lane.board(client, head_and_body), 1
+    yield "front: make an id", new_request_id, 1
+    yield "front: queue, put and take", through_queue, 1
+    yield "front: encode the request", lambda: encode(encode_requests([small])), 1
+    yield "worker: read the frame", lambda: read(request_frame), 1
+    yield "worker: decode the request", lambda: decode_requests(request_parts), 1
+    yield "worker: Service.predict, no-op", lambda: service.predict([small]), 1
+    yield "worker: encode the reply", lambda: encode(encode_reply(answer)), 1
+    yield "front: read the frame", lambda: read(reply_frame), 1
+    yield "front: decode the reply", lambda: decode_reply(reply_parts), 1
+    yield "front: answer head", lambda: prediction_answer(Prediction(b"OK")).head(small.request_id, keep_alive=True), 1
+    yield "front: three log lines, made and written", log, LINES
+
+
+async def measure(repeats: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Return nanoseconds a call for every hop: median and least of `repeats` of `seconds` / `repeats` each."""
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        logs = Logs(Config(log_location=Path(folder), metrics_location=Path(folder)))
+        try:
+            async with front(Path(folder), logs) as lane:
+                for name, hop, calls in hops(lane, logs):
+                    figures[name] = spread_of(hop, calls, repeats, seconds / repeats)
+                figures["front: all of it, without sockets"] = await whole_front(lane, repeats, seconds / repeats)
+        finally:
+            logs.close()
+    return figures
+
+
+def spread_of(hop: Hop, calls: int, repeats: int, seconds: float) -> dict[str, float]:
+    """Time a hop that awaits nothing."""
+    hop()
+    begin = time.perf_counter()
+    hop()
+    number = max(1, int(seconds / max(time.perf_counter() - begin, 1e-7)))
+    found = []
+    for _ in range(repeats):
+        begin_ns = time.perf_counter_ns()
+        for _ in range(number):
+            hop()
+        found.append((time.perf_counter_ns() - begin_ns) / number / calls)
+    return _figures(found)
+
+
+async def whole_front(lane: ExpressLane, repeats: int, seconds: float) -> dict[str, float]:
+    """Time requests from their bytes to the bytes of their answers, by a worker that answers at once."""
+    found = []
+    for _ in range(repeats):
+        answered = 0
+        begin_ns = time.perf_counter_ns()
+        while time.perf_counter_ns() - begin_ns < seconds * 1e9:
+            clients = [Client() for _ in range(IN_FLIGHT)]
+            for client in clients:
+                client.ask(lane, HEAD + BODY)
+            while not all(client.answers for client in clients):
+                await asyncio.sleep(0)
+            answered += IN_FLIGHT
+        found.append((time.perf_counter_ns() - begin_ns) / answered)
+    return _figures(found)
+
+
+def _figures(found: list[float]) -> dict[str, float]:
+    return {"median_ns": round(statistics.median(found)), "least_ns": round(min(found))}
+
+
+@click.command()
+@click.option("--repeats", default=9, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=0.5, show_default=True, help="For each hop, over all repeats.")
+@click.option("--out", type=click.Path(path_type=Path), help="A file for the JSON; else it is printed.")
+def main(repeats: int, seconds: float, out: Path | None) -> None:
+    """Measure every hop."""
+    gc.freeze()
+    figures = asyncio.run(measure(repeats, seconds))
+    text = json.dumps({"machine": describe_machine(), "hops": figures}, indent=1) + "\n"
+    for name, values in figures.items():
+        print(f"{values['median_ns']:10.0f} ns  {name}", file=sys.stderr)
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
