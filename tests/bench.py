@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fakes import DEADLINE_S, FakeBackend, FakeObserver
 
@@ -40,13 +41,14 @@ class Bench:
         self.failed_loads = 0
         self.ended: list[Slot] = []
 
-    def slot(self) -> Slot:
+    def slot(self, *, is_alone: bool = False) -> Slot:
         """Start a slot outside the pool."""
 
         def on_load_failed() -> None:
             self.failed_loads += 1
 
-        return Slot(self.place, 9000, None, on_load_failed=on_load_failed, on_end=self.ended.append)
+        callbacks: dict[str, Any] = {"on_load_failed": on_load_failed, "on_end": self.ended.append}
+        return Slot(self.place, 9000, None, is_alone=lambda: is_alone, **callbacks)
 
     def ask(self, name: str) -> "asyncio.Future[Result]":
         """Put a request into the queue, with its own name as its body."""

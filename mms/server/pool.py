@@ -76,6 +76,7 @@ class WorkerPool:
             self._numbers.gpu_id(),
             on_load_failed=lambda: self._give_up_waiting_jobs("none could load it"),
             on_end=self.slots.remove,
+            is_alone=lambda: len(self.slots) == 1,
         )
         self.slots.append(slot)
         return slot

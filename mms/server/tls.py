@@ -154,6 +154,4 @@ def _require_cryptography(what: str) -> None:
     try:
         import cryptography  # noqa: F401
     except ImportError as exc:
-        raise ConfigurationError(
-            f"{what} needs the package cryptography: pip install cryptography"
-        ) from exc
+        raise ConfigurationError(f"{what} needs the package cryptography: pip install cryptography") from exc

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from mms.protocol.frames import (
@@ -30,6 +31,8 @@ from mms.worker.loader import load_failure, load_service
 
 Load = Callable[[WorkerSpec], Service]
 
+GATHER_S = 0.0005
+"""How long an answer may wait for the next one, when requests lie ready."""
 SMALL_FRAME_BYTES = 1 << 16
 """Up to here one `send` of a joined copy is cheaper than handing over each part."""
 
@@ -58,13 +61,29 @@ def work(connection: socket.socket, load: Load) -> None:
         service = load_first(connection, frames, load)
         if service is None:
             return
-        for parts in frames:
-            send(connection, encode_reply(service.predict(decode_requests(parts))))
+        serve(connection, frames, service)
 
 
-def load_first(connection: socket.socket, frames: Iterator[list[Buffer]], load: Load) -> Service | None:
+def serve(connection: socket.socket, frames: Iterator[list[Buffer] | None], service: Service) -> None:
+    """Answer batch after batch. Answers to what is there already leave together, unless that takes too long."""
+    unsent: list[Buffer] = []
+    since = 0.0
+    for parts in frames:
+        if parts is not None:
+            if not unsent:
+                since = time.monotonic()
+            reply = encode_reply(service.predict(decode_requests(parts)))
+            unsent += [encode(reply), *reply]
+        if unsent and (parts is None or time.monotonic() - since > GATHER_S):
+            send_parts(connection, unsent)
+            unsent = []
+
+
+def load_first(connection: socket.socket, frames: Iterator[list[Buffer] | None], load: Load) -> Service | None:
     """Load the model of the first frame and answer it; None if that failed or nothing came."""
     for parts in frames:
+        if parts is None:
+            continue
         try:
             service = load(decode_spec(parts))
         except Exception as exc:
@@ -76,20 +95,24 @@ def load_first(connection: socket.socket, frames: Iterator[list[Buffer]], load: 
     return None
 
 
-def receive(connection: socket.socket) -> Iterator[list[Buffer]]:
-    """Yield frame after frame, until the socket ends."""
+def receive(connection: socket.socket) -> Iterator[list[Buffer] | None]:
+    """Yield frame after frame, until the socket ends; None each time when none is there any more."""
     reader = FrameReader()
     while count := connection.recv_into(reader.get_buffer()):
         yield from reader.received(count)
+        yield None
 
 
 def send(connection: socket.socket, parts: Sequence[Buffer]) -> None:
     """Write one frame, whole."""
-    head = encode(parts)
+    send_parts(connection, [encode(parts), *parts])
+
+
+def send_parts(connection: socket.socket, parts: Sequence[Buffer]) -> None:
+    """Write frames that are encoded already."""
     if sum(map(len, parts)) <= SMALL_FRAME_BYTES:
-        connection.sendall(b"".join([head, *parts]))
+        connection.sendall(b"".join(parts))
         return
-    connection.sendall(head)
     for part in parts:
         connection.sendall(part)
 

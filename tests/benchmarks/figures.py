@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 Values = Mapping[str, float]
 """What one round measured of one contestant: metric -> value."""
+UNITS: Mapping[str, str] = {"mib": "MiB", "kib": "KiB", "s": "s", "ms": "ms"}
+"""By the end of a metric's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,6 @@ def spread(values: Sequence[float]) -> Spread:
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Divide round by round: what disturbs the machine for a while disturbs both sides of one round."""
     return [one / other for one, other in zip(ours, theirs, strict=False) if other]
-
-
-def percentage(value: float) -> str:
-    """Write a share as a person reads it."""
-    return f"{value * 100:.0f} %"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +53,7 @@ class Goal:
             return False
         return self.at_most is None or measured.median <= self.at_most
 
-    @property
-    def unit(self) -> str:
-        """What its numbers are numbers of."""
-        return f"x {self.against}" if self.against is not None else self.metric.rpartition("_")[2]
-
     def __str__(self) -> str:
         bound = f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
-        return f"{bound} {self.unit}"
+        unit = f"x {self.against}" if self.against is not None else UNITS.get(self.metric.rpartition("_")[2], "")
+        return f"{bound} {unit}".strip()

