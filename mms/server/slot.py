@@ -113,7 +113,7 @@ class Slot:
     def drain(self) -> None:
         """Take no further batch, finish the one in hand, then end. Await `task` for the end."""
         self.state = WorkerState.UNLOADING
-        self._workplace.queue.untake(self._take)
+        self._ask_no_more()
         self._draining.set()
 
     def cancel(self) -> None:
@@ -143,7 +143,7 @@ class Slot:
 
     def _ended(self, _task: "asyncio.Task[None]") -> None:
         """Tidy up. A callback of the task, since a task that is cancelled before its first step runs no `finally`."""
-        self._workplace.queue.untake(self._take)
+        self._ask_no_more()
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._fail_batch(WorkerDied())
@@ -176,6 +176,7 @@ class Slot:
             self._serve()
             await self._until_gone(worker)
         finally:
+            self._ask_no_more()
             self.worker = None
             # A batch in hand: its time is up, since draining would have waited for it.
             grace_s = STOP_GRACE_S if self._draining.is_set() and not self._batches else 0
@@ -192,7 +193,7 @@ class Slot:
             gone.cancel()
             drained.cancel()
         if gone.done() and not gone.cancelled() and not self._draining.is_set():
-            self._workplace.queue.untake(self._take)
+            self._ask_no_more()
             self._logger.error(
                 "Worker %s-%d (pid %s) died: %s.",
                 *(self._workplace.spec.model_name, self.number, worker.pid, gone.result()),
@@ -217,6 +218,10 @@ class Slot:
         if in_hand == 0 or (in_hand < PREFETCHED_BATCHES and self._service_s < QUICK_S and self._is_alone()):
             self._asked = True
             self._workplace.queue.take(self._take)
+
+    def _ask_no_more(self) -> None:
+        self._asked = False
+        self._workplace.queue.untake(self._take)
 
     def _take(self, batch: list[Job]) -> None:
         """Hand a batch to the worker. On the path of every request: no task, no await."""
@@ -263,8 +268,7 @@ class Slot:
 
     def _fail_batch(self, error: MMSError) -> None:
         """Fail the batch that was worked on; those that lay ready were never started and go to another worker."""
-        self._workplace.queue.untake(self._take)
-        self._asked = False
+        self._ask_no_more()
         batches, self._batches = self._batches, deque()
         if batches:
             for job in batches.popleft():

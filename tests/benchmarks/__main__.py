@@ -22,6 +22,7 @@ from .report import Results, insert, to_markdown, to_results
 from .rows import Bench, Options, Row, Scenario, select
 
 DEFAULT_ROWS = ("noop-*", "cold-ping", "idle")
+PROGRAM = "tests.benchmarks"
 PEER_NAMES = ("ours", "mms", "mms-tuned", "aiohttp")
 
 
@@ -127,7 +128,7 @@ def save(results: Results, out: Path, *, docs: bool) -> None:
     (out / "results.md").write_text(tables)
     draw(results, out)
     if docs:
-        insert(CHECKOUT / "docs" / "performance.md", tables)
+        insert(CHECKOUT / "docs" / "performance.md", PROGRAM, tables)
         draw(results, CHECKOUT / "docs" / "images")
     click.echo(tables)
     click.echo(f"Saved in {os.path.relpath(out)}.", err=True)

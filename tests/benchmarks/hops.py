@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -35,6 +35,8 @@ from mms.service import Service
 
 from .front import Client, front
 from .machine import describe_machine
+from .models import CHECKOUT
+from .report import insert, table
 
 HEAD = (
     b"POST /predictions/bench HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\n"
@@ -42,6 +44,7 @@ HEAD = (
 BODY = b"ping"
 IN_FLIGHT = 32
 """Requests at once on the way through the whole front end."""
+PROGRAM = "tests.benchmarks.hops"
 LINES = 1000
 """Log lines between two flushes."""
 Hop = Callable[[], object]
@@ -146,6 +149,14 @@ async def whole_front(lane: ExpressLane, repeats: int, seconds: float) -> dict[s
     return _figures(found)
 
 
+def to_markdown(machine: Mapping[str, str], figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Write the table."""
+    lines = [["step", "ns a call", "least"]]
+    lines += [[name, f"{values['median_ns']:.0f}", f"{values['least_ns']:.0f}"] for name, values in figures.items()]
+    where = ", ".join(f"{name} {value}" for name, value in machine.items())
+    return f"Measured: {where}.\n\n{table(lines)}\n"
+
+
 def _figures(found: list[float]) -> dict[str, float]:
     return {"median_ns": round(statistics.median(found)), "least_ns": round(min(found))}
 
@@ -154,14 +165,18 @@ def _figures(found: list[float]) -> dict[str, float]:
 @click.option("--repeats", default=9, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=0.5, show_default=True, help="For each hop, over all repeats.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file for the JSON; else it is printed.")
-def main(repeats: int, seconds: float, out: Path | None) -> None:
+@click.option("--docs", is_flag=True, help="Write the table into docs/performance.md as well.")
+def main(repeats: int, seconds: float, out: Path | None, docs: bool) -> None:
     """Measure every hop."""
     gc.freeze()
     with contextlib.redirect_stdout(sys.stderr):  # where the server's own log lines go to the console
         figures = asyncio.run(measure(repeats, seconds))
-    text = json.dumps({"machine": describe_machine(), "hops": figures}, indent=1) + "\n"
+    machine = describe_machine()
+    text = json.dumps({"machine": machine, "hops": figures}, indent=1) + "\n"
     for name, values in figures.items():
         print(f"{values['median_ns']:10.0f} ns  {name}", file=sys.stderr)
+    if docs:
+        insert(CHECKOUT / "docs" / "performance.md", PROGRAM, to_markdown(machine, figures))
     if out is None:
         print(text, end="")
     else:

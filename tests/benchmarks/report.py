@@ -7,8 +7,6 @@ from typing import TypedDict
 from .figures import Spread, Values, spread
 from .rows import RowResult
 
-BEGIN = "<!-- benchmarks: begin (written by python -m tests.benchmarks --docs) -->"
-END = "<!-- benchmarks: end -->"
 COLUMNS: Mapping[str, str] = {
     "requests_per_s": "answers/s",
     "good_per_s": "good answers/s",
@@ -87,12 +85,20 @@ def to_markdown(results: Results) -> str:
     return "\n\n".join([f"Measured: {machine}; {options}.", _goal_table(results), _figure_tables(results)]) + "\n"
 
 
-def insert(page: Path, tables: str) -> None:
-    """Replace what stands between the marks of a page."""
+def marks(name: str) -> tuple[str, str]:
+    """Return the two comments between which a page holds what is generated; `name` says what writes it."""
+    return f"<!-- written by {name} --docs: begin -->", f"<!-- written by {name} --docs: end -->"
+
+
+def insert(page: Path, name: str, tables: str) -> None:
+    """Replace what stands between the marks of a page; see `marks`. A page without them is a ValueError."""
     text = page.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    page.write_text(f"{head}{BEGIN}\n\n{tables}\n{END}{tail}")
+    begin, end = marks(name)
+    if begin not in text or end not in text:
+        raise ValueError(f"{page} has no marks for {name}.")
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    page.write_text(f"{head}{begin}\n\n{tables}\n{end}{tail}")
 
 
 def _goal_table(results: Results) -> str:
@@ -108,7 +114,7 @@ def _goal_table(results: Results) -> str:
         for contestant, why in row["failures"].items()
     ]
     failed = "\n\nWithout figures, or not with those of all rounds:\n\n" + "\n".join(failures) if failures else ""
-    return _table(lines) + failed
+    return table(lines) + failed
 
 
 def _figure_tables(results: Results) -> str:
@@ -121,7 +127,7 @@ def _figure_tables(results: Results) -> str:
             cells = [_cell(samples, metric) for metric in columns]
             tables.setdefault(columns, []).append([name, contestant, *cells])
     return "\n\n".join(
-        _table([["row", "server", *(COLUMNS[metric] for metric in columns)], *lines])
+        table([["row", "server", *(COLUMNS[metric] for metric in columns)], *lines])
         for columns, lines in tables.items()
     )
 
@@ -141,7 +147,8 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _table(lines: Iterable[Sequence[str]]) -> str:
+def table(lines: Iterable[Sequence[str]]) -> str:
+    """Write a table; its first line is the head."""
     head, *rest = lines
     rows = [head, ["---"] * len(head), *rest]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

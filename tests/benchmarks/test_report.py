@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from .figures import Goal
-from .report import BEGIN, END, insert, to_markdown, to_results
+from .report import insert, marks, to_markdown, to_results
 from .rows import Row, RowResult
 
 ROW = Row("noop-1", "no-op, 1 client", (Goal(metric="requests_per_s", against="mms", at_least=1.6),))
@@ -36,8 +38,16 @@ def test_a_goal_that_is_missed_stands_out() -> None:
 
 def test_the_tables_replace_what_was_between_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n")
-    insert(page, "new\n")
-    assert page.read_text() == f"# Before\n\n{BEGIN}\n\nnew\n\n{END}\n\nAfter\n"
-    insert(page, "new\n")
-    assert page.read_text() == f"# Before\n\n{BEGIN}\n\nnew\n\n{END}\n\nAfter\n"
+    begin, end = marks("program")
+    page.write_text(f"# Before\n\n{begin}\nold\n{end}\n\nAfter\n")
+    for _ in range(2):
+        insert(page, "program", "new\n")
+        assert page.read_text() == f"# Before\n\n{begin}\n\nnew\n\n{end}\n\nAfter\n"
+
+
+def test_a_page_without_marks_stays_as_it_is(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Before\n")
+    with pytest.raises(ValueError, match="no marks"):
+        insert(page, "program", "new\n")
+    assert page.read_text() == "# Before\n"

@@ -1,6 +1,7 @@
 """SageMaker's toolkit, the real one from PyPI, launches this server and stops it."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,9 +66,12 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The programs of an environment with the toolkit and this project."""
-    return install_toolkit(tmp_path_factory.mktemp("toolkit") / "venv")
+    venv = tmp_path_factory.mktemp("toolkit") / "venv"
+    yield install_toolkit(venv)
+    # pytest keeps its folders for a while, and this one is large.
+    shutil.rmtree(venv)
 
 
 @pytest.fixture

@@ -195,6 +195,7 @@ async def test_idle_death_is_repaired_without_a_request(bench: MakeBench, caplog
     worker.die("SIGSEGV")
     await until(lambda: len(b.backend.alive) == 1)
     assert "Worker resnet-9000 (pid None) died: SIGSEGV." in caplog.text
+    assert await b.answer_to(b.ask("a")) == b"a"
 
 
 async def test_request_for_a_worker_that_died_unnoticed_goes_to_the_next(bench: MakeBench) -> None:
