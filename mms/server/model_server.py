@@ -93,8 +93,10 @@ class ModelServer:
                 Server(front, logs, lane=lane if has_lane and front is fronts[0] else None, lenient=config.lenient_http)
                 for front in fronts
             ]
-            for address, sock, server in zip(self._listen_on(), sockets, servers, strict=True):
+            runners = [
                 await stack.enter_async_context(self._listening(address, sock, server))
+                for address, sock, server in zip(self._listen_on(), sockets, servers, strict=True)
+            ]
             # What exists now stays: the garbage collector need not look at it again and again.
             gc.freeze()
             logger.info("Model server started.")
@@ -102,6 +104,7 @@ class ModelServer:
             on_ready()
             await self._stop.wait()
             logger.info("Model server is stopping.")
+            await self._wind_down(runners, registry)
 
     def stop(self) -> None:
         """Ask the server to end; `run` returns when it has."""
@@ -143,7 +146,9 @@ class ModelServer:
         ]
 
     @contextlib.asynccontextmanager
-    async def _listening(self, address: Address, sock: socket.socket, server: Server) -> AsyncIterator[None]:
+    async def _listening(
+        self, address: Address, sock: socket.socket, server: Server
+    ) -> AsyncIterator[web.ServerRunner]:
         context = server_context(self._config) if address.is_tls else None
         runner = web.ServerRunner(server, shutdown_timeout=self._config.shutdown_timeout)
         await runner.setup()
@@ -158,11 +163,20 @@ class ModelServer:
                 str(address) if address.scheme == "unix" else f"{address.scheme}://{address.host}:{name[1]}"
             )
             logger.info("Listening on %s", self.addresses[-1])
-            yield
+            yield runner
         finally:
             await runner.cleanup()
             if address.scheme == "unix":
                 await asyncio.to_thread(Path(address.path).unlink, missing_ok=True)
+
+    async def _wind_down(self, runners: list[web.ServerRunner], registry: ModelRegistry) -> None:
+        """Take no more requests, and give those that are here `shutdown_timeout` seconds in all; then end them."""
+        cleanups = [asyncio.create_task(runner.cleanup()) for runner in runners]
+        _, late = await asyncio.wait(cleanups, timeout=self._config.shutdown_timeout)
+        if late:
+            logger.warning("Requests are still running after %g s and are ended.", self._config.shutdown_timeout)
+            await registry.close(timeout_s=0)
+        await asyncio.gather(*cleanups)
 
     async def _load_startup_models(self, registry: ModelRegistry, store: ModelStore) -> "asyncio.Task[None]":
         """Register what the operator asked for, and start their workers in the background."""

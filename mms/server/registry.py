@@ -145,6 +145,7 @@ class ModelRegistry:
         self._observer = observer
         self._models: dict[str, Model] = {}
         self._arriving: set[str] = set()
+        self._starting: set[asyncio.Task[bool]] = set()
         self._numbers = WorkerNumbers(itertools.count(9000), _round_robin(config.number_of_gpu))
 
     def get(self, name: str) -> Model:
@@ -211,6 +212,13 @@ class ModelRegistry:
 
         Raises WorkerInitializationException; see Model.scale for the result.
         """
+        # A task of ours: a client that hangs up must not leave a model behind that never loads.
+        task = asyncio.create_task(self._start_workers(model, count, wait=wait))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return await asyncio.shield(task)
+
+    async def _start_workers(self, model: Model, count: int, *, wait: bool) -> bool:
         try:
             return await model.scale(count, count, wait=wait)
         except WorkerInitializationException:

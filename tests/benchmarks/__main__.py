@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from .catalogue import scenarios_under_load
-from .machine import describe_machine
+from .machine import describe_machine, is_busy
 from .models import CHECKOUT
 from .once import scenarios_without_load
 from .peers import BareAiohttp, Ours, Peer, PeerMissing, RealMMS, install_mms
@@ -92,6 +92,8 @@ def main(
 
 def measure_all(bench: Bench, chosen: Sequence[tuple[Scenario, Sequence[Row]]]) -> None:
     """Measure rows, until the end or Ctrl-C."""
+    if is_busy():
+        bench.say("The machine is busy: only large differences will mean something.")
     signal.signal(signal.SIGTERM, _leave)  # as Ctrl-C: what was started is stopped on the way out
     try:
         for scenario, rows in chosen:

@@ -57,7 +57,9 @@ def noop() -> UnderLoad:
         bounds = {"mms": mms, "mms-tuned": tuned, "aiohttp": bare}
         goals = [Goal(metric=RATE, against=name, at_least=bound) for name, bound in bounds.items() if bound]
         goals.append(Goal(metric="p99_ms", against="mms", at_most=1))
-        rows[concurrency] = Row(f"noop-{concurrency}", f"no-op, {concurrency} clients", tuple(goals))
+        rows[concurrency] = Row(
+            f"noop-{concurrency}", f"no-op, {concurrency} client{'s' * (concurrency > 1)}", tuple(goals)
+        )
     return UnderLoad(
         {row: partial(small, concurrency) for concurrency, row in rows.items()},
         everybody(lambda bench: Setup(archive=bench.models.archive("noop"), answer="noop"), *PEERS),

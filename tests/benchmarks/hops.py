@@ -180,6 +180,7 @@ def main(repeats: int, seconds: float, out: Path | None, docs: bool) -> None:
     if out is None:
         print(text, end="")
     else:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+BUSY_LOAD = 0.5
+
 
 def describe_machine() -> dict[str, str]:
     """Return what a reader must know to compare figures with their own."""
@@ -19,6 +21,11 @@ def describe_machine() -> dict[str, str]:
         "python": platform.python_version(),
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
+
+
+def is_busy() -> bool:
+    """Whether others use the machine, so that small differences mean nothing."""
+    return os.getloadavg()[0] > BUSY_LOAD
 
 
 def _processor() -> str:

@@ -75,21 +75,21 @@ def draw_throughput(series: Series, caption: str, path: Path) -> Path:
     axes.set_xlabel("clients at once")
     axes.set_ylabel("answers per second")
     axes.set_title("No-op model, one worker, batch size 1", loc="left")
+    axes.set_title(caption, loc="right", fontsize=8, color="#555555")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.supxlabel(caption, fontsize=8, color="#555555")
     figure.savefig(path, dpi=120)
     return path
 
 
 def draw_latency(series: Series, caption: str, path: Path) -> Path:
-    """Draw the medians of the percentiles, one panel for each number of clients."""
+    """Draw the medians of the percentiles, one panel for each number of clients, all on one scale."""
     from matplotlib.figure import Figure
 
     ticks = sorted({number for loads in series.values() for number in loads})
     figure = Figure(figsize=(9, 2.2 + 2.4 * ((len(ticks) + 1) // 2)), layout="constrained")
     positions = list(range(len(PERCENTILES)))
-    panels = figure.subplots((len(ticks) + 1) // 2, 2, squeeze=False, sharex=True).flat
+    panels = figure.subplots((len(ticks) + 1) // 2, 2, squeeze=False, sharex=True, sharey=True).flat
     for number, panel in zip(ticks, panels, strict=False):
         for contestant, loads in series.items():
             if number in loads:
@@ -98,15 +98,17 @@ def draw_latency(series: Series, caption: str, path: Path) -> Path:
                 panel.plot(positions, medians, color=colour, marker=marker, label=NAMES[contestant])
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("")
         panel.set_xticks(positions, PERCENTILES.values())
-        panel.set_title(f"{number} client{'s' if number > 1 else ''}", loc="left", fontsize=10)
+        panel.set_xlabel("percentile of the requests")
+        panel.set_ylabel("milliseconds")
+        panel.label_outer()
+        panel.set_title(f"{number} client{'s' * (number > 1)}", loc="left", fontsize=10)
         panel.grid(alpha=0.3)
     for panel in panels:
         panel.set_visible(False)
-    figure.supylabel("milliseconds", fontsize=10)
-    figure.suptitle("No-op model: latency by percentile", x=0.02, ha="left")
+    figure.suptitle(f"No-op model, one worker, batch size 1 ({caption})", fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    figure.supxlabel(caption, fontsize=8, color="#555555")
     figure.savefig(path, dpi=120)
     return path

@@ -1,5 +1,10 @@
 """The command line of the benchmarks."""
 
+import json
+import shutil
+from pathlib import Path
+
+import pytest
 from click.testing import CliRunner
 
 from .__main__ import main
@@ -15,3 +20,15 @@ def test_an_unknown_row_is_a_usage_error() -> None:
     result = CliRunner().invoke(main, ["--rows", "nothing"])
     assert result.exit_code == 2
     assert "No row is called nothing." in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_a_short_run_measures_and_saves(tmp_path: Path) -> None:
+    options = ["--peers", "ours,aiohttp", "--rounds", "1", "--seconds", "1", "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, ["--rows", "noop-8", "--rows", "idle", "--rows", "cold-ping", *options])
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert list(rows) == ["noop-8", "cold-ping", "idle"]
+    assert set(rows["noop-8"]["samples"]) == {"ours", "aiohttp"}
+    assert "| noop-8 | ours |" in (tmp_path / "results.md").read_text()

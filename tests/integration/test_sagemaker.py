@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from real import running_server
-from toolkit import JSON, make_models
+from integration.toolkit import JSON, make_models
 
 from mms.server.config import Address, CommandLineOptions, Config, Hardware, load_config
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from toolkit import JSON, Container, ends_in_order, install_toolkit, make_models, running_toolkit
+from integration.toolkit import JSON, Container, ends_in_order, install_toolkit, make_models, running_toolkit
 
 Start = Callable[..., Container]
 

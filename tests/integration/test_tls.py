@@ -42,6 +42,17 @@ Client = aiohttp.ClientSession
 
 FREE_TLS_PORT = Address("https", "127.0.0.1", 0)
 BOTH_TLS: dict[str, object] = {"inference_address": FREE_TLS_PORT, "management_address": FREE_TLS_PORT}
+_UNUSED = dict.fromkeys(
+    (
+        *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+        *("crl_sign", "encipher_only", "decipher_only"),
+    ),
+    False,
+)
+# Python 3.13 asks for it.
+USED_BY_CA = x509.KeyUsage(digital_signature=False, key_cert_sign=True, **_UNUSED)
+USED_BY_SERVER = x509.KeyUsage(digital_signature=True, key_cert_sign=False, **_UNUSED)
+
 SLURP = "def handle(data, context):\n    return data and [bytes(request['body']) for request in data]\n"
 
 
@@ -60,6 +71,7 @@ def certify(
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(USED_BY_CA if is_ca else USED_BY_SERVER, critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)

@@ -249,6 +249,20 @@ async def test_request_and_defaults_complete_a_manifest(world: Callable[..., Wor
     assert (model.name, model.manifest.model.handler) == ("bare", "fallback.py:run")
 
 
+async def test_client_that_hangs_up_leaves_no_model_that_never_loads(world: Callable[..., World]) -> None:
+    w = world()
+    model = await w.register()
+    gate = w.backend.block_load()
+    w.backend.fail_loads()
+    starting = asyncio.create_task(w.registry.start_workers(model, 2, wait=True))
+    await until(lambda: w.backend.loads == 2)
+    starting.cancel()
+    await asyncio.wait((starting,))
+    assert w.registry.models() == [model]
+    gate.set()
+    await until(lambda: w.registry.models() == [])
+
+
 async def test_unknown_runtime_is_refused(world: Callable[..., World]) -> None:
     with pytest.raises(BadRequestException, match=r"^Invalid RuntimeType value: java$"):
         await world().register(runtime="java")

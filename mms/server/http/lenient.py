@@ -10,6 +10,8 @@ STAND_IN_METHOD = "PATCH"
 """Means nothing to any route of ours: those that take every method take it, the others answer 405."""
 KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"))
 METHOD = re.compile(rb"([A-Z]{1,32}) (?=/)")
+HOST = re.compile(rb"\r\nhost:", re.IGNORECASE)
+OTHER_VERSION = re.compile(rb"(?<=[^\r\n]) HTTP/(?!1\.[01]\r)[0-9]\.[0-9]\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[^\r\n]*(?=\r\n)", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 
@@ -17,8 +19,9 @@ CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNOR
 def mended(data: bytes) -> tuple[bytes, str | None]:
     """Return bytes that start with a request as a strict parser wants them, and the method if it was replaced.
 
-    Lines that end in a line feed alone, methods the parser does not know, and a Content-Length beside
-    `Transfer-Encoding: chunked` (chunked wins). Anything else, and any head that is not complete, stays as it is.
+    No Host, a version that does not exist, lines that end in a line feed alone, methods the parser does not know, and
+    a Content-Length beside `Transfer-Encoding: chunked` (chunked wins). Anything else, and any head that is not
+    complete, stays as it is.
     """
     head, end, rest = data.partition(b"\r\n\r\n")
     if not end:
@@ -27,6 +30,9 @@ def mended(data: bytes) -> tuple[bytes, str | None]:
             return data, None
         head = head.replace(b"\n", b"\r\n")
     head += b"\r\n"
+    head = OTHER_VERSION.sub(b" HTTP/1.1\r\n", head, count=1)
+    if not HOST.search(head) and b" HTTP/1.1\r\n" in head:
+        head += b"Host: \r\n"
     if CHUNKED.search(head):
         head = CONTENT_LENGTH.sub(b"", head)
     method = METHOD.match(head)
