@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Beside the checkout where it is there at all; users have only the project.
 SHARED ?= ../shared
 
-.PHONY: help demo test check conformance clean
+.PHONY: help demo test check conformance bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ check: $(VENV)/.tested  ## formatting, lint, types and the walls between the pac
 
 conformance: $(VENV)/.tested  ## compare with the recorded answers of Multi Model Server, where they are there
 	$(BIN)/python tests/conformance.py $(SHARED)/conformance
+
+bench: $(VENV)/.tested  ## measure against Multi Model Server, all rows; needs wrk and, for the comparison, java
+	$(PIP) install --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks --rows '*' --docs
 
 clean:  ## remove what the other commands made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache tests/.cache build dist

@@ -70,7 +70,8 @@ class Config:
         False,
         values.boolean,
         "Whether requests are understood that HTTP does not allow but MMS took: lines ended by a line feed alone, "
-        "unknown methods, Content-Length beside chunked encoding. Off, since they let requests be smuggled.",
+        "no Host, versions that do not exist, unknown methods, Content-Length beside chunked encoding. Off, since they "
+        "let requests be smuggled.",
     )
     plugins: tuple[str, ...] = _key(
         (), values.names, "Endpoint plugins to load: names of entry points, separated by commas."
