@@ -41,9 +41,13 @@ check: $(VENV)/.tested  ## formatting, lint, types and the walls between the pac
 conformance: $(VENV)/.tested  ## compare with the recorded answers of Multi Model Server, where they are there
 	$(BIN)/python tests/conformance.py $(SHARED)/conformance
 
-bench: $(VENV)/.tested  ## measure against Multi Model Server, all rows; needs wrk and, for the comparison, java
+$(VENV)/.benched: $(VENV)/.tested
 	$(PIP) install --editable '.[bench]'
-	$(BIN)/python -m tests.benchmarks --rows '*' --docs
+	@touch $@
+
+bench: $(VENV)/.benched  ## measure beside Multi Model Server (needs wrk and java); BENCH="--rows noop-8" for less
+	$(BIN)/python -m tests.benchmarks $(or $(BENCH),--rows '*' --docs)
+	$(BIN)/python -m tests.benchmarks.hops --docs --out build/benchmarks/hops.json
 
 clean:  ## remove what the other commands made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache tests/.cache build dist

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from real import running_server
 from integration.toolkit import JSON, make_models
+from real import running_server
 
 from mms.server.config import Address, CommandLineOptions, Config, Hardware, load_config
 
