@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -37,8 +38,13 @@ class Launched:
         request.add_header("Content-Type", "application/octet-stream")
 
         def send() -> bytes:
-            with urllib.request.urlopen(request, timeout=LIMIT_S) as response:
-                answer: bytes = response.read()
+            try:
+                with urllib.request.urlopen(request, timeout=LIMIT_S) as response:
+                    answer: bytes = response.read()
+            except urllib.error.HTTPError as error:
+                # It holds its connection, and whoever awaits the task may drop it.
+                error.close()
+                raise
             return answer
 
         return await asyncio.to_thread(send)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mms.protocol.messages import MetricRecord
 from mms.server.config import Config
@@ -34,10 +35,11 @@ from mms.server.logs.sinks import Console, RollingFile
 
 logger = logging.getLogger(__name__)
 
-Entry = tuple[str, int, Callable[[], Line]]
-"""Stream, level, and the line, which is made when it is written: off the event loop, and only if somebody wants it."""
+Entry = tuple[str, int, Callable[..., Line], tuple[Any, ...]]
+"""Stream, level, and what makes the line: called when it is written, off the event loop, and only if it is wanted."""
 
 _INTERVAL_S = 0.15
+_LINES_AT_ONCE = 32
 
 
 @dataclass(slots=True)
@@ -74,13 +76,8 @@ class Logs:
 
     def access(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
         """Record one answer: `/127.0.0.1:56506 "POST /predictions/x HTTP/1.1" 200 4`; `peer` is without the slash."""
-        created = time.time()
-
-        def line() -> Line:
-            request = one_line(f'/{peer} "{method} {target} {version}" {status} {milliseconds}')
-            return Line(created, "INFO", "main", ACCESS, request)
-
-        self._batcher.put((ACCESS, logging.INFO, line))
+        request = (time.time(), peer, method, target, version, status, milliseconds)
+        self._batcher.put((ACCESS, logging.INFO, _access_line, request))
 
     def request_metric(self, status: int) -> None:
         """Count one answer by the class of its status."""
@@ -88,13 +85,8 @@ class Logs:
 
     def metric(self, name: str, unit: str, value: float | str, *, dimensions: Sequence[str] = ("Level:Host",)) -> None:
         """Record one value that concerns the server or its host."""
-        created = time.time()
-
-        def line() -> Line:
-            measured = f"{name}.{unit}:{value}|#{','.join(dimensions)}|#hostname:{self._host},timestamp:{int(created)}"
-            return Line(created, "INFO", "main", MMS_METRICS, one_line(measured))
-
-        self._batcher.put((MMS_METRICS, logging.INFO, line))
+        measured = (time.time(), name, unit, value, dimensions, self._host)
+        self._batcher.put((MMS_METRICS, logging.INFO, _metric_line, measured))
 
     def worker_loaded(self, model_name: str, number: int, milliseconds: int) -> None:
         """Record how long a worker took to start and load its model."""
@@ -104,7 +96,7 @@ class Logs:
         """Record what handlers measured during one batch."""
         created = time.time()
         for record in records:
-            self._batcher.put((MODEL_METRICS, logging.INFO, self._model_metric(record, created)))
+            self._batcher.put((MODEL_METRICS, logging.INFO, _model_metric_line, (created, record, self._host)))
 
     def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
         """Record a line that a worker printed on `stdout` (INFO) or `stderr` (WARN)."""
@@ -112,7 +104,7 @@ class Logs:
         printed = Line(time.time(), level, f"W-{model_name[:25]}-{number}-{stream}", LIFE_CYCLE, one_line(line))
         # Python's loggers pass everything on to their root, so there one of the two is enough.
         for name in (SERVER, MODEL) if self._layout is not None else (MODEL,):
-            self._batcher.put((name, severity, lambda: printed))
+            self._batcher.put((name, severity, _same_line, (printed,)))
 
     def flush(self) -> None:
         """Wait until everything so far is written, or 5 s if the console is stuck. Blocks: for start and end."""
@@ -131,16 +123,6 @@ class Logs:
         self._batcher.close()
         for outlet in self._outlets.values():
             outlet.sink.close()
-
-    def _model_metric(self, record: MetricRecord, created: float) -> Callable[[], Line]:
-        def line() -> Line:
-            measured = (
-                f"{record.name}.{record.unit}:{record.value}|#{','.join(record.dimensions)}"
-                f"|#hostname:{self._host},requestID:{record.request_id},timestamp:{record.timestamp}"
-            )
-            return Line(created, "INFO", "main", MODEL_METRICS, one_line(measured))
-
-        return line
 
     def _plan(self, config: Config) -> LogLayout | None:
         """Return what the configuration asks for; None when Python's own logging configuration has taken over."""
@@ -179,7 +161,7 @@ class Logs:
 
     def _put_line(self, line: Line) -> None:
         # Its level was checked by its logger.
-        self._batcher.put((SERVER, logging.CRITICAL, lambda: line))
+        self._batcher.put((SERVER, logging.CRITICAL, _same_line, (line,)))
 
     def _complain(self, problem: str) -> None:
         if self._handler is None:
@@ -192,17 +174,46 @@ class Logs:
         if self._layout is None:
             _hand_to_python(entries)
             return
-        for name, level, make in entries:
+        for number, (name, level, make, arguments) in enumerate(entries):
+            if number % _LINES_AT_ONCE == 0:
+                # Gives the event loop its turn: Python itself would let this thread run on for 5 ms.
+                time.sleep(0)
             least, outlets = self._routes[name]
             if level < least or not outlets:
                 continue
-            line = make()
+            line = make(*arguments)
             for outlet in outlets:
                 outlet.texts.append(outlet.layout(line))
         for outlet in self._outlets.values():
             if outlet.texts:
                 outlet.sink.write("".join(outlet.texts))
                 outlet.texts.clear()
+
+
+def _access_line(
+    created: float, peer: str, method: str, target: str, version: str, status: int, milliseconds: int
+) -> Line:
+    request = one_line(f'/{peer} "{method} {target} {version}" {status} {milliseconds}')
+    return Line(created, "INFO", "main", ACCESS, request)
+
+
+def _metric_line(
+    created: float, name: str, unit: str, value: float | str, dimensions: Sequence[str], host: str
+) -> Line:
+    measured = f"{name}.{unit}:{value}|#{','.join(dimensions)}|#hostname:{host},timestamp:{int(created)}"
+    return Line(created, "INFO", "main", MMS_METRICS, one_line(measured))
+
+
+def _model_metric_line(created: float, record: MetricRecord, host: str) -> Line:
+    name, unit, value, dimensions, request_id, timestamp = record
+    measured = (
+        f"{name}.{unit}:{value}|#{','.join(dimensions)}|#hostname:{host},requestID:{request_id},timestamp:{timestamp}"
+    )
+    return Line(created, "INFO", "main", MODEL_METRICS, one_line(measured))
+
+
+def _same_line(line: Line) -> Line:
+    return line
 
 
 def _apply_python_config(file: Path) -> None:
@@ -217,11 +228,11 @@ def _apply_python_config(file: Path) -> None:
 
 
 def _hand_to_python(entries: Sequence[Entry]) -> None:
-    for name, level, make in entries:
+    for name, level, make, arguments in entries:
         one = logging.getLogger(name)
         if not one.isEnabledFor(level):
             continue
-        line = make()
+        line = make(*arguments)
         record = one.makeRecord(name, level, "", 0, line.message, (), None)
         record.created, record.threadName = line.created, line.thread
         record.msecs = float(int(line.created % 1 * 1000))

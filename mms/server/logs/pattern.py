@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
 
 
@@ -31,6 +32,7 @@ _DATE_NAMES = {
     "DATE": "dd MMM yyyy HH:mm:ss,SSS",
 }
 _DATE_PART = re.compile(r"'([^']*)'|yyyy|yy|MMM|MM|dd|HH|mm|ss|SSS|.", re.DOTALL)
+_CONSTANTS = {"n": "\n", "%": "%"}
 _MILLISECONDS = "\x1e"  # strftime has none
 _STRFTIME = {
     "yyyy": "%Y",
@@ -52,16 +54,17 @@ def compile_pattern(pattern: str) -> Layout:
     Known: date, level, thread, logger (also `c{1}`), message, line end, with width and limit.
     Source: log4j 2 manual, Pattern Layout.
     """
+    form = ""
     parts: list[Layout] = []
     end = 0
     for match in _CONVERSION.finditer(pattern):
-        if between := pattern[end : match.start()]:
-            parts.append(_constant(between))
-        parts.append(_conversion(match))
+        form += pattern[end : match.start()].replace("%", "%%")
+        part = _conversion(match)
+        form += part.replace("%", "%%") if isinstance(part, str) else "%s"
+        parts += [] if isinstance(part, str) else [part]
         end = match.end()
-    if rest := pattern[end:]:
-        parts.append(_constant(rest))
-    return lambda line: "".join([part(line) for part in parts])
+    form += pattern[end:].replace("%", "%%")
+    return lambda line: form % tuple([part(line) for part in parts])
 
 
 def date_format(text: str) -> Callable[[float], str]:
@@ -70,22 +73,29 @@ def date_format(text: str) -> Callable[[float], str]:
         part[1].replace("%", "%%") if part[1] is not None else _STRFTIME.get(part[0], part[0])
         for part in _DATE_PART.finditer(_DATE_NAMES.get(text, text))
     )
+    # Thousands of lines share a second and many a millisecond, and strftime is slow.
     cached_second, cached_text = -1, ""
+    cached_millisecond, written = -1, ""
 
     def write(created: float) -> str:
-        nonlocal cached_second, cached_text
-        second = int(created)
-        if second != cached_second:  # thousands of lines share a second, and strftime is slow
-            cached_second, cached_text = second, time.strftime(form, time.localtime(second))
-        return cached_text.replace(_MILLISECONDS, f"{int((created - second) * 1000):03d}")
+        nonlocal cached_second, cached_text, cached_millisecond, written
+        millisecond = int(created * 1000)
+        if millisecond != cached_millisecond:
+            second = millisecond // 1000
+            if second != cached_second:
+                cached_second, cached_text = second, time.strftime(form, time.localtime(second))
+            cached_millisecond = millisecond
+            written = cached_text.replace(_MILLISECONDS, f"{millisecond % 1000:03d}")
+        return written
 
     return write
 
 
-def _conversion(match: re.Match[str]) -> Layout:
+def _conversion(match: re.Match[str]) -> Layout | str:
+    """Return the function of a conversion, or the text that it always stands for."""
     value = _value(match["word"], match["option"])
     if value is None:
-        return _constant(match[0])
+        return _CONSTANTS.get(match["word"], match[0])
     width, limit = int(match["width"] or 0), int(match["limit"] or 0)
     if not width and not limit:
         return value
@@ -103,20 +113,12 @@ def _value(word: str, option: str | None) -> Layout | None:
         write = date_format(option or "")
         return lambda line: write(line.created)
     if word in ("p", "level"):
-        return lambda line: line.level
+        return attrgetter("level")
     if word in ("t", "thread", "threadName"):
-        return lambda line: line.thread
+        return attrgetter("thread")
     if word in ("c", "logger"):
         keep = int(option) if option and option.isdigit() else 0
         return lambda line: ".".join(line.logger.split(".")[-keep:])
     if word in ("m", "msg", "message"):
-        return lambda line: line.message
-    if word == "n":
-        return _constant("\n")
-    if word == "%":
-        return _constant("%")
+        return attrgetter("message")
     return None
-
-
-def _constant(text: str) -> Layout:
-    return lambda line: text
