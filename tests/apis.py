@@ -6,7 +6,8 @@ from fakes import FakeBackend, FakeObserver
 from real import Response, Wire
 
 from mms.protocol.messages import InferenceRequest
-from mms.server.registry import Model, ModelRegistry, RegisterModelRequest
+from mms.server.model import Model, RegisterModelRequest
+from mms.server.registry import ModelRegistry
 
 
 @dataclass

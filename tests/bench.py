@@ -11,7 +11,8 @@ from fakes import DEADLINE_S, FakeBackend, FakeObserver
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, WorkerSpec
 from mms.server.batching import BatchQueue, Job, Result
 from mms.server.pool import WorkerNumbers, WorkerPool
-from mms.server.slot import Slot, Workplace
+from mms.server.slot import Slot
+from mms.server.workplace import Workplace
 
 SPEC = WorkerSpec(model_name="resnet", model_dir="/models/resnet", handler="service.py")
 

@@ -26,10 +26,11 @@ from mms.server.http.inference import InferenceApi
 from mms.server.http.management import ManagementApi
 from mms.server.http.plugin_api import PluginApi, described
 from mms.server.logs import Logs, startup_summary
+from mms.server.model import RegisterModelRequest
 from mms.server.model_store import ModelStore
 from mms.server.monitor import Monitor
 from mms.server.plugins import Plugin, config_texts, load_plugins
-from mms.server.registry import ModelRegistry, RegisterModelRequest
+from mms.server.registry import ModelRegistry
 from mms.server.tls import server_context
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mms.server.errors import ServiceUnavailableException
-from mms.server.slot import Slot, WorkerState, Workplace
+from mms.server.slot import Slot
+from mms.server.workplace import WorkerState, Workplace
 
 
 @dataclass(frozen=True)

@@ -4,61 +4,23 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import replace
 
-from mms.protocol.messages import MetricRecord, PredictReply, WorkerSpec
-from mms.server.backends.base import Worker, WorkerBackend
-from mms.server.batching import BatchQueue, Job
+from mms.protocol.messages import PredictReply
+from mms.server.backends.base import Worker
+from mms.server.batching import Job
 from mms.server.errors import InternalServerException, MMSError, WorkerDied, WorkerInitializationException
+from mms.server.workplace import WorkerState, Workplace
 
 logger = logging.getLogger(__name__)
 
-# MMS: wlm/WorkerThread.java; the leading 0 of its table is never used. Seconds; the last one repeats.
-BACKOFF_S = (1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597)
 PREFETCHED_BATCHES = 8
 """How many batches a worker may hold while it is alone and quick: it finds the next one in its socket instead of
 waiting for the front end, and both wake up less often. It changes no order: with one worker there is only one."""
 QUICK_S = 0.001
 STOP_GRACE_S = 5.0
 """How long an idle worker may take to leave once its socket is closed."""
-
-
-class WorkerState(StrEnum):
-    """What a worker is doing, in the words of the describe API."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    FAILED = "FAILED"
-    UNLOADING = "UNLOADING"
-
-
-class PoolObserver(Protocol):
-    """Hears of what the log files are about."""
-
-    def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
-        """Take a line that a worker printed."""
-
-    def model_metrics(self, records: list[MetricRecord]) -> None:
-        """Take what a handler recorded during one batch."""
-
-    def worker_loaded(self, model_name: str, number: int, milliseconds: int) -> None:
-        """Take the time that a worker needed to be ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """What all workers of one model share."""
-
-    spec: WorkerSpec
-    queue: BatchQueue
-    backend: WorkerBackend
-    response_timeout_s: float
-    observer: PoolObserver
-    backoff_s: Sequence[float] = BACKOFF_S
-    """Pauses before a restart, one for every failure in a row; the last one repeats."""
 
 
 class Slot:

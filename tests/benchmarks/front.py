@@ -11,8 +11,9 @@ from mms.server.backends.base import LogLine
 from mms.server.config import Config
 from mms.server.http.express import ExpressLane
 from mms.server.logs import Logs
+from mms.server.model import RegisterModelRequest
 from mms.server.model_store import ModelStore
-from mms.server.registry import ModelRegistry, RegisterModelRequest
+from mms.server.registry import ModelRegistry
 from model_archiver.archive import write_dir
 from model_archiver.manifest import Manifest, Model
 

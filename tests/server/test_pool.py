@@ -9,7 +9,8 @@ from fakes import DEADLINE_S, until
 
 from mms.server.batching import Result
 from mms.server.errors import ServiceUnavailableException, WorkerDied
-from mms.server.slot import Slot, WorkerState
+from mms.server.slot import Slot
+from mms.server.workplace import WorkerState
 
 MakeBench = Callable[..., Bench]
 

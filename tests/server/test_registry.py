@@ -22,9 +22,10 @@ from mms.server.errors import (
     WorkerDied,
     WorkerInitializationException,
 )
+from mms.server.model import Model, RegisterModelRequest
 from mms.server.model_store import ModelStore, StoredModel
-from mms.server.registry import Model, ModelRegistry, RegisterModelRequest
-from mms.server.slot import WorkerState
+from mms.server.registry import ModelRegistry
+from mms.server.workplace import WorkerState
 
 MakeMar = Callable[..., Path]
 

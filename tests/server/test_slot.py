@@ -11,7 +11,8 @@ from fakes import DEADLINE_S, FakeWorker, until
 from mms.protocol.messages import Failure, MetricRecord, Prediction, PredictReply
 from mms.server.batching import Result
 from mms.server.errors import InternalServerException, WorkerDied, WorkerInitializationException
-from mms.server.slot import BACKOFF_S, PREFETCHED_BATCHES, Slot, WorkerState, Workplace
+from mms.server.slot import PREFETCHED_BATCHES, Slot
+from mms.server.workplace import BACKOFF_S, WorkerState, Workplace
 
 MakeBench = Callable[..., Bench]
 

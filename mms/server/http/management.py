@@ -9,7 +9,8 @@ from mms.server.errors import MethodNotAllowedException, WorkerInitializationExc
 from mms.server.http.answer import Answer, json_answer, status_answer
 from mms.server.http.payload import page_request, read_body, register_request, scale_request
 from mms.server.http.target import Target
-from mms.server.registry import Model, ModelRegistry
+from mms.server.model import Model
+from mms.server.registry import ModelRegistry
 from mms.server.slot import Slot
 
 

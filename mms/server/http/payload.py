@@ -11,7 +11,7 @@ from mms.protocol.messages import InferenceRequest, Parameter
 from mms.server.errors import BadRequestException, RequestEntityTooLarge
 from mms.server.http.multipart import boundary_of, parse_multipart
 from mms.server.http.target import BAD_ESCAPE, Target
-from mms.server.registry import RegisterModelRequest
+from mms.server.model import RegisterModelRequest
 from model_archiver.manifest import RUNTIMES
 
 T = TypeVar("T")

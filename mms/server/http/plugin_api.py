@@ -15,10 +15,10 @@ from mms.server.errors import MethodNotAllowedException
 from mms.server.http.answer import Answer, error_answer
 from mms.server.http.payload import read_body
 from mms.server.http.target import Target
+from mms.server.model import Model as RegisteredModel
 from mms.server.plugins import Plugin
-from mms.server.registry import Model as RegisteredModel
 from mms.server.registry import ModelRegistry
-from mms.server.slot import WorkerState
+from mms.server.workplace import WorkerState
 
 MAX_THREADS = 16
 """Blocking calls of one plugin at the same time; further ones wait."""

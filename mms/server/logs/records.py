@@ -26,6 +26,7 @@ _NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "mms.server.download": f"{SERVER}.archive.ModelArchive",
         "mms.server.monitor": f"{SERVER}.metrics.MetricCollector",
         "mms.server.slot": f"{SERVER}.wlm.WorkerThread",
+        "mms.server.model": f"{SERVER}.wlm.Model",
         "mms.server.registry": f"{SERVER}.wlm.ModelManager",
         "mms.server.tls": f"{SERVER}.util.ConfigManager",
     }

@@ -7,7 +7,7 @@ import pytest
 from mms.server.errors import BadRequestException
 from mms.server.http.payload import page_request, register_request, scale_request
 from mms.server.http.target import Target, parse_target
-from mms.server.registry import RegisterModelRequest
+from mms.server.model import RegisterModelRequest
 
 
 def query(text: str) -> Target:
