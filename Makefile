@@ -1,4 +1,4 @@
-# Needs Python 3.11 or newer (with venv and pip), make and curl. Everything is installed into .venv.
+# Needs Python 3.11 or newer (with venv and pip) and make. Everything is installed into .venv.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 VENV ?= .venv

@@ -20,6 +20,19 @@ print(*(listener.getsockname()[1] for listener in listeners))')
 inference="http://127.0.0.1:$1" management="http://127.0.0.1:$2"
 printf 'inference_address=%s\nmanagement_address=%s\n' "$inference" "$management" > "$MMS_CONFIG_FILE"
 
+# ask METHOD URL [FILE]: curl where there is one; a machine that has only Python has none.
+ask() {
+    if command -v curl > /dev/null; then
+        curl -sS --fail-with-body -X "$1" "$2" ${3:+-T "$3"}
+    else
+        python -c 'import shutil, sys, urllib.request
+method, url, *files = sys.argv[1:]
+data = open(files[0], "rb").read() if files else None
+with urllib.request.urlopen(urllib.request.Request(url, data, method=method)) as answer:
+    shutil.copyfileobj(answer, sys.stdout.buffer)' "$@"
+    fi
+}
+
 echo "1-3. Model, signature and classes"
 cp "$top/examples/mxnet_vision/signature.json" "$work/model"
 python "$top/examples/mxnet_vision/get_model.py" "$work/model"
@@ -33,8 +46,8 @@ echo "6. Server on $inference and $management"
 mxnet-model-server --start --model-store "$work/store" --models squeezenet_v1.1.mar > "$work/server.out" 2>&1 ||
     { cat "$work/server.out"; exit 1; }
 echo "7. Prediction for docs/images/kitten_small.jpg"
-curl -sS --fail-with-body -X POST "$inference/predictions/squeezenet_v1.1" -T "$top/docs/images/kitten_small.jpg"
+ask POST "$inference/predictions/squeezenet_v1.1" "$top/docs/images/kitten_small.jpg"
 echo
 echo "8. Clean up"
-curl -sS --fail-with-body -X DELETE "$management/models/squeezenet_v1.1"
+ask DELETE "$management/models/squeezenet_v1.1"
 mxnet-model-server --stop

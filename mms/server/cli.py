@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 import click
@@ -184,9 +184,11 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
+        run: Callable[[Coroutine[None, None, None]], None] = asyncio.run
     else:
-        uvloop.run(main)
+        run = uvloop.run
+    # Outside of the handler: an error of the server is no consequence of a missing uvloop.
+    run(main)
 
 
 def _fail(ready_fd: int | None, problem: str, *, err: bool = False) -> int:

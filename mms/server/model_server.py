@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
@@ -159,10 +160,9 @@ class ModelServer:
                 await site.start()
             except OSError as exc:
                 raise _bind_error(address, exc) from exc
-            name = sock.getsockname()
-            self.addresses.append(
-                str(address) if address.scheme == "unix" else f"{address.scheme}://{address.host}:{name[1]}"
-            )
+            # Port 0 has become a real one.
+            found = address if address.scheme == "unix" else replace(address, port=sock.getsockname()[1])
+            self.addresses.append(str(found))
             logger.info("Listening on %s", self.addresses[-1])
             yield runner
         finally:
