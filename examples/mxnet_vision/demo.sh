@@ -28,7 +28,8 @@ ask() {
         python -c 'import shutil, sys, urllib.request
 method, url, *files = sys.argv[1:]
 data = open(files[0], "rb").read() if files else None
-with urllib.request.urlopen(urllib.request.Request(url, data, method=method)) as answer:
+headers = {"Content-Type": "application/octet-stream"} if data else {}
+with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method)) as answer:
     shutil.copyfileobj(answer, sys.stdout.buffer)' "$@"
     fi
 }
