@@ -1,4 +1,4 @@
-"""An ONNX model all the way: converted and packed by the archiver, served by the template's handler, asked over HTTP."""
+"""An ONNX model all the way: converted and packed by the archiver, served by the template, asked over HTTP."""
 
 import importlib.util
 import shutil
