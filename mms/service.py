@@ -17,14 +17,15 @@ from mms.protocol.messages import (
     Parameter,
     Prediction,
     PredictReply,
+    prediction_time,
 )
 from mms.version import __version__
 
 EntryPoint = Callable[[list[dict[str, Any]] | None, Context], Any]
 """A handler: takes a list with one dict a request (None once, at load) and returns a list with one result a request."""
 
-PREDICTION_METRIC = "PredictionTime"
 INTERNAL_ERROR = "InternalServerException"
+SMALL_BODY_BYTES = 1 << 16
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,6 @@ class Service:
         self._entry_point = entry_point
         self._decode_input = decode_input
         self._max_response_bytes = max_response_bytes
-        self._prediction_dimensions = (f"ModelName:{model_name}", "Level:Model")
 
     @property
     def context(self) -> Context:
@@ -91,12 +91,21 @@ class Service:
             accepted.append(request)
         metrics = self._metrics_of_loading()
         answers: list[Prediction | Failure] = []
+        prediction_ms = None
         if accepted:
-            answers = self._run(data, accepted, metrics)
+            answers, prediction_ms = self._run(data, accepted, metrics)
         if len(answers) < len(refusals):
             remaining = iter(answers)
             answers = [refusal or next(remaining) for refusal in refusals]
-        return PredictReply(answers, metrics)
+            if prediction_ms is not None:
+                # The front end would name all requests of the batch; these are the ones that the handler saw.
+                metrics.append(self._prediction_time(accepted, prediction_ms))
+                prediction_ms = None
+        return PredictReply(answers, metrics, prediction_ms)
+
+    def _prediction_time(self, requests: Sequence[InferenceRequest], milliseconds: float) -> MetricRecord:
+        ids = ",".join(request.request_id for request in requests)
+        return prediction_time(self._context.model_name, ids, milliseconds)
 
     def _metrics_of_loading(self) -> list[MetricRecord]:
         context = self._context
@@ -123,7 +132,7 @@ class Service:
 
     def _run(
         self, data: list[dict[str, Any]], requests: list[InferenceRequest], metrics: list[MetricRecord]
-    ) -> list[Prediction | Failure]:
+    ) -> tuple[list[Prediction | Failure], float | None]:
         context = self._context
         context.request_ids = ids = {idx: request.request_id for idx, request in enumerate(requests)}
         processors = BatchProcessor([RequestProcessor(partial(_request_headers, request)) for request in requests])
@@ -138,7 +147,7 @@ class Service:
         if store.store:
             metrics.extend(_records(store))
         if isinstance(output, Failure):
-            return [output] * count
+            return [output] * count, None
         if len(output) != count:
             logger.warning(
                 "model: %s, number of batch response mismatched, expect: %d, got: %d.",
@@ -146,19 +155,8 @@ class Service:
                 count,
                 len(output),
             )
-            return [Failure(503, INTERNAL_ERROR, "number of batch response mismatched")] * count
-        joined = ",".join(ids.values())
-        metrics.append(
-            MetricRecord(
-                PREDICTION_METRIC,
-                "Milliseconds",
-                str(duration_ms),
-                self._prediction_dimensions,
-                joined,
-                int(time.time()),
-            )
-        )
-        return [self._prediction(value, processors[idx]) for idx, value in enumerate(output)]
+            return [Failure(503, INTERNAL_ERROR, "number of batch response mismatched")] * count, None
+        return [self._prediction(value, processors[idx]) for idx, value in enumerate(output)], duration_ms
 
     def _call_handler(self, data: list[dict[str, Any]]) -> list[Any] | Failure:
         try:
@@ -240,11 +238,14 @@ def _request_headers(request: InferenceRequest) -> RequestHeaders:
     return headers
 
 
-def _encode(value: object) -> bytes:
-    if isinstance(value, bytes | bytearray):
-        return bytes(value)
+def _encode(value: object) -> bytes | bytearray:
     if isinstance(value, str):
         return value.encode()
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, bytearray):
+        # Whatever stays a bytearray is sent before the handler is called again: worth it for a large one only.
+        return bytes(value) if len(value) <= SMALL_BODY_BYTES else value
     return json.dumps(value, indent=2).encode()
 
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from mms.protocol.messages import Failure, InferenceRequest, MetricRecord, Prediction, PredictReply, WorkerSpec
-from mms.server.backends.base import LogLine
+from mms.server.backends.base import Answered, LogLine, Worker
 from mms.server.config import Config
 from mms.server.errors import WorkerDied, WorkerInitializationException
 
@@ -32,6 +32,20 @@ def failing(code: int, message: str) -> Answer:
     return lambda requests: PredictReply([Failure(code, "InternalServerException", message) for _ in requests])
 
 
+def ask(worker: Worker, requests: Sequence[InferenceRequest]) -> "asyncio.Future[PredictReply]":
+    """Give a batch to a worker; the future fails with WorkerDied if it ends first."""
+    future: asyncio.Future[PredictReply] = asyncio.get_running_loop().create_future()
+
+    def answered(reply: PredictReply | None) -> None:
+        if reply is None:
+            future.set_exception(WorkerDied())
+        else:
+            future.set_result(reply)
+
+    worker.predict(requests, answered)
+    return future
+
+
 class FakeWorker:
     """Answers as its backend says: at once, or when the test calls `answer`."""
 
@@ -39,7 +53,7 @@ class FakeWorker:
         self.pid: int | None = None
         self.spec = spec
         self.on_line = on_line
-        self.pending: deque[tuple[Sequence[InferenceRequest], asyncio.Future[PredictReply]]] = deque()
+        self.pending: deque[tuple[Sequence[InferenceRequest], Answered]] = deque()
         self.grace_s: float | None = None
         """What the first `stop` was called with."""
         self.memory = 1 << 20
@@ -54,25 +68,22 @@ class FakeWorker:
         """Whether it died or was stopped."""
         return self._gone.is_set()
 
-    def predict(self, requests: Sequence[InferenceRequest]) -> "asyncio.Future[PredictReply]":
+    def predict(self, requests: Sequence[InferenceRequest], answered: Answered) -> None:
         """See Worker.predict."""
         if self.is_gone:
             raise WorkerDied
         self._backend.batches.append([request.request_id for request in requests])
-        future: asyncio.Future[PredictReply] = asyncio.get_running_loop().create_future()
-        self.pending.append((requests, future))
+        self.pending.append((requests, answered))
         if not self._backend.hold:
             asyncio.get_running_loop().call_soon(self.answer)
-        return future
 
     def answer(self, reply: PredictReply | None = None) -> None:
         """Answer the oldest batch that waits, with `reply` or as the backend answers."""
         if self.is_gone or not self.pending:
             return
-        requests, future = self.pending.popleft()
+        requests, answered = self.pending.popleft()
         self.answered += 1
-        if not future.done():
-            future.set_result(self._backend.answer(requests) if reply is None else reply)
+        answered(self._backend.answer(requests) if reply is None else reply)
 
     def die(self, reason: str = "SIGSEGV", *, unnoticed: bool = False) -> None:
         """End as a crashed process does; `unnoticed`: only what is sent to it next shows it."""
@@ -81,9 +92,8 @@ class FakeWorker:
         if unnoticed:
             return
         while self.pending:
-            _, future = self.pending.popleft()
-            if not future.done():
-                future.set_exception(WorkerDied())
+            _, answered = self.pending.popleft()
+            answered(None)
 
     async def wait(self) -> str:
         """See Worker.wait."""
@@ -169,9 +179,9 @@ class FakeObserver:
     def __init__(self) -> None:
         self.lines: list[tuple[str, int, str, str]] = []
         self.records: list[MetricRecord] = []
+        self.times: list[tuple[str, list[str], float]] = []
         self.loaded: list[tuple[str, int]] = []
         self.accesses: list[tuple[str, str, int]] = []
-        self.statuses: list[int] = []
 
     def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
         """See PoolObserver."""
@@ -181,15 +191,16 @@ class FakeObserver:
         """See PoolObserver."""
         self.records += records
 
+    def prediction_time(self, model_name: str, request_ids: Sequence[str], milliseconds: float) -> None:
+        """See PoolObserver."""
+        self.times.append((model_name, list(request_ids), milliseconds))
+
     def worker_loaded(self, model_name: str, number: int, milliseconds: int) -> None:
         """See PoolObserver."""
         assert milliseconds >= 0
         self.loaded.append((model_name, number))
 
-    def access(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
-        """See AccessSink."""
+    def answered(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
+        """See express.Sink."""
+        assert milliseconds >= 0
         self.accesses.append((peer, f"{method} {target} {version}", status))
-
-    def request_metric(self, status: int) -> None:
-        """See AccessSink."""
-        self.statuses.append(status)

@@ -1,11 +1,12 @@
 """Messages to bytes and back, without input or output of its own. Both processes import it.
 
-A frame is a list of parts: `u32 count | count x u64 length | part 0 | part 1 ...`, little-endian. Part 0 is a JSON
-header that says what the other parts are, so a large body is never copied into the frame: the sender writes it from
-where it lies, and the receiver reads it into a buffer of its own.
+A frame is a list of parts: `u32 count | count x u64 length | part 0 | part 1 ...`, little-endian. Texts and bodies are
+parts of their own, so an ordinary request needs no other coding, and a large body is never copied into the frame: the
+sender writes it from where it lies, and the receiver reads it into memory of its own.
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,7 +26,9 @@ Buffer = bytes | bytearray
 
 BUFFER_BYTES = 1 << 18
 """Size of a reader's own buffer; a part that does not fit is received into memory of its own."""
-MAX_PARTS = 1 << 16
+SMALL_FRAME_BYTES = 1 << 14
+"""Up to here it is quicker to copy a frame out of the buffer whole, and then to cut it, than part by part."""
+MAX_PARTS = 1 << 20
 MAX_PART_BYTES = 1 << 40
 
 _COUNT = struct.Struct("<I")
@@ -53,15 +56,18 @@ class FrameReader:
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
-        self._lengths: tuple[int, ...] | None = None
+        self._count = 0
+        self._lengths: tuple[int, ...] = ()
         self._parts: list[Buffer] = []
-        self._large: memoryview | None = None
-        self._large_end = 0
+        self._own: bytearray | None = None
+        """The memory of a part that is being received, once it is known to be too large for the buffer."""
+        self._own_view = memoryview(b"")
+        self._own_end = 0
 
     def get_buffer(self, _sizehint: int = -1) -> memoryview:
         """Return the memory to receive into; never empty."""
-        if self._large is not None:
-            return self._large[self._large_end :]
+        if self._own is not None:
+            return self._own_view[self._own_end :]
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == BUFFER_BYTES:
@@ -72,103 +78,140 @@ class FrameReader:
 
     def received(self, count: int) -> Iterator[list[Buffer]]:
         """Yield every frame that the `count` bytes just received complete, as its list of parts."""
-        if self._large is None:
+        if self._own is None:
             self._end += count
         else:
-            self._large_end += count
-            if self._large_end < len(self._large):
+            self._own_end += count
+            if self._own_end < len(self._own_view):
                 return
-            self._large = None
         while (frame := self._next_frame()) is not None:
             yield frame
 
     def _next_frame(self) -> list[Buffer] | None:
-        if self._lengths is None and not self._read_lengths():
+        if not self._lengths and not self._read_lengths():
             return None
-        assert self._lengths is not None
-        parts = self._parts
-        while len(parts) < len(self._lengths):
-            length = self._lengths[len(parts)]
-            have = self._end - self._start
-            if length <= have:
-                parts.append(bytes(self._view[self._start : self._start + length]))
-                self._start += length
-            elif length < BUFFER_BYTES // 4:
+        lengths, parts = self._lengths, self._parts
+        if not parts and (size := sum(lengths)) <= SMALL_FRAME_BYTES:
+            if size > self._end - self._start:
                 return None
-            else:
-                self._receive_into_own_memory(length, have)
+            frame = bytes(self._view[self._start : self._start + size])
+            self._start += size
+            at = 0
+            for length in lengths:
+                parts.append(frame[at : at + length])
+                at += length
+        while len(parts) < len(lengths):
+            part = self._take(lengths[len(parts)])
+            if part is None:
                 return None
-        self._lengths = None
+            parts.append(part)
+        self._lengths = ()
         self._parts = []
         return parts
 
     def _read_lengths(self) -> bool:
-        have = self._end - self._start
-        if have < _COUNT.size:
+        if not self._count:
+            if self._end - self._start < _COUNT.size:
+                return False
+            (count,) = _COUNT.unpack_from(self._buffer, self._start)
+            if not 0 < count <= MAX_PARTS:
+                raise FrameError(f"a frame of {count} parts")
+            self._start += _COUNT.size
+            self._count = count
+        table = self._take(8 * self._count)
+        if table is None:
             return False
-        (count,) = _COUNT.unpack_from(self._buffer, self._start)
-        if not 0 < count <= MAX_PARTS // 4:
-            raise FrameError(f"a frame of {count} parts")
-        size = _COUNT.size + 8 * count
-        if size > BUFFER_BYTES:
-            raise FrameError(f"a frame of {count} parts")
-        if have < size:
-            return False
-        self._lengths = struct.unpack_from(f"<{count}Q", self._buffer, self._start + _COUNT.size)
+        self._lengths = struct.unpack(f"<{self._count}Q", table)
+        self._count = 0
         if sum(self._lengths) > self._max_frame_bytes:
             raise FrameError(f"a frame of {sum(self._lengths)} bytes, more than {self._max_frame_bytes}")
-        self._start += size
         return True
 
-    def _receive_into_own_memory(self, length: int, have: int) -> None:
-        memory = bytearray(length)
-        self._large = memoryview(memory)
-        self._large[:have] = self._view[self._start : self._end]
-        self._large_end = have
-        self._start = self._end = 0
-        self._parts.append(memory)
+    def _take(self, length: int) -> Buffer | None:
+        """Return the next `length` bytes of the stream, or None while they are not all there."""
+        if self._own is not None:
+            taken, self._own = self._own, None
+            return taken
+        have = self._end - self._start
+        if length <= have:
+            self._start += length
+            return bytes(self._view[self._start - length : self._start])
+        if length >= BUFFER_BYTES // 4:
+            self._own = bytearray(length)
+            self._own_view = memoryview(self._own)
+            self._own_view[:have] = self._view[self._start : self._end]
+            self._own_end = have
+            self._start = self._end = 0
+        return None
 
 
 def encode_requests(requests: Sequence[InferenceRequest]) -> list[Buffer]:
-    """Return the parts of a frame for one batch."""
+    """Return the parts of a frame for one batch.
+
+    First how many parameters each request has (u32), then for each its id, its headers, and the name, the content
+    type and the value of every parameter.
+    """
     parts: list[Buffer] = [b""]
-    header = []
+    counts = []
     for request in requests:
-        parts.append(request.headers)
+        parts += (request.request_id.encode(), request.headers)
+        counts.append(len(request.parameters))
         for parameter in request.parameters:
-            parts.append(parameter.value)
-        header.append([request.request_id, [[p.name, p.content_type] for p in request.parameters]])
-    parts[0] = _dumps(header).encode()
+            parts += (_text_bytes(parameter.name), _text_bytes(parameter.content_type), parameter.value)
+    parts[0] = struct.pack(f"<{len(counts)}I", *counts)
     return parts
 
 
 def decode_requests(parts: Sequence[Buffer]) -> list[InferenceRequest]:
     """Undo `encode_requests`. A large value stays the `bytearray` that it was received into."""
-    header = json.loads(parts[0])
-    blobs = iter(parts)
-    next(blobs)
-    return [
-        InferenceRequest(
-            request_id,
-            bytes(next(blobs)),
-            [Parameter(name, content_type, next(blobs)) for name, content_type in names],  # type: ignore[arg-type]
-        )
-        for request_id, names in header
-    ]
+    counts = struct.unpack(f"<{len(parts[0]) // 4}I", parts[0])
+    requests = []
+    at = 1
+    for count in counts:
+        request_id, headers = parts[at].decode(), bytes(parts[at + 1])
+        end = at + 2 + 3 * count
+        parameters = [
+            Parameter(_bytes_text(parts[name]), _bytes_text(parts[name + 1]), parts[name + 2])  # type: ignore[arg-type]
+            for name in range(at + 2, end, 3)
+        ]
+        requests.append(InferenceRequest(request_id, headers, parameters))
+        at = end
+    return requests
+
+
+def _text_bytes(text: str) -> bytes:
+    # Headers and form fields may hold what is no UTF-8, which Python keeps as lone surrogates.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _bytes_text(data: Buffer) -> str:
+    return data.decode("utf-8", "surrogatepass")
 
 
 def encode_reply(reply: PredictReply) -> list[Buffer]:
-    """Return the parts of a frame for the answer to one batch."""
-    parts: list[Buffer] = [b""]
-    results: list[list[Any]] = []
+    """Return the parts of a frame for the answer to one batch.
+
+    First the milliseconds that the handler took (double, NaN for none) and the status of each result (u16), then JSON
+    or nothing, then the body of each prediction. A status of 0 stands for a result that the JSON describes: a failure,
+    or a prediction that has more than a status and a body. Metrics are in the JSON too.
+    """
+    statuses: list[int] = []
+    special: list[list[Any]] = []
+    bodies: list[Buffer] = []
     for result in reply.results:
-        if isinstance(result, Prediction):
-            results.append([result.status, result.reason, result.content_type, list(result.headers)])
-            parts.append(result.body)
+        status = 0
+        if isinstance(result, Failure):
+            special.append([result.code, result.type, result.message])
         else:
-            results.append([result.code, result.type, result.message])
-    parts[0] = _dumps([results, reply.metrics]).encode()
-    return parts
+            bodies.append(result.body)
+            if result.headers or result.reason or result.content_type is not None:
+                special.append([result.status, result.reason, result.content_type, list(result.headers)])
+            else:
+                status = result.status
+        statuses.append(status)
+    more = _dumps([special, reply.metrics]).encode() if special or reply.metrics else b""
+    milliseconds = math.nan if reply.prediction_ms is None else reply.prediction_ms
+    return [struct.pack(f"<d{len(statuses)}H", milliseconds, *statuses), more, *bodies]
 
 
 def decode_reply(parts: Sequence[Buffer]) -> PredictReply:
@@ -177,14 +220,23 @@ def decode_reply(parts: Sequence[Buffer]) -> PredictReply:
     The worker runs user code and is trusted less than the front end: nothing in its bytes is believed unseen.
     """
     try:
-        results, metrics = json.loads(parts[0])
-        bodies = iter(parts)
-        next(bodies)
+        table, more, *bodies = parts
+        milliseconds, *statuses = struct.unpack(f"<d{len(table) // 2 - 4}H", table)
+        special, metrics = json.loads(more) if more else ((), ())
+        unused = iter(bodies)
+        described = iter(special)
+        results = [
+            Prediction(next(unused), _check_status(status)) if status else _decode_result(next(described), unused)
+            for status in statuses
+        ]
+        if next(unused, None) is not None or next(described, None) is not None:
+            raise ValueError("more than the results that it announces")
         return PredictReply(
-            [_decode_result(result, bodies) for result in results],
+            results,
             [_decode_metric(metric) for metric in metrics],
+            milliseconds if math.isfinite(milliseconds) else None,
         )
-    except (ValueError, TypeError, StopIteration, RecursionError) as exc:
+    except (ValueError, TypeError, StopIteration, RecursionError, struct.error) as exc:
         raise FrameError(f"unreadable reply: {exc}") from exc
 
 
@@ -200,7 +252,7 @@ def _decode_result(result: list[Any], bodies: Iterator[Buffer]) -> Prediction | 
     headers = [(name, value) for name, value in headers]
     for header in headers:
         _check_texts(*header)
-    return Prediction(next(bodies), status, reason, content_type, headers)  # type: ignore[arg-type]
+    return Prediction(next(bodies), status, reason, content_type, headers)
 
 
 def _decode_metric(metric: list[Any]) -> MetricRecord:
@@ -211,9 +263,10 @@ def _decode_metric(metric: list[Any]) -> MetricRecord:
     return record
 
 
-def _check_status(code: object) -> None:
+def _check_status(code: object) -> int:
     if type(code) is not int or not 200 <= code <= 999:
         raise ValueError(f"{code!r} is no status")
+    return code
 
 
 def _check_texts(*texts: object) -> None:

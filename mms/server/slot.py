@@ -190,7 +190,7 @@ class Slot:
         self._asked = False
         assert self.worker is not None
         try:
-            answer = self.worker.predict([job.request for job in batch])
+            self.worker.predict([job.request for job in batch], self._answered)
         except WorkerDied:
             # It died idle and nothing was sent: the batch goes to another worker, or waits for the next.
             self._workplace.queue.put_back(batch)
@@ -201,18 +201,15 @@ class Slot:
         self._batches.append(batch)
         if self._watchdog is None:
             self._watch()
-        answer.add_done_callback(self._answered)
         self._ask()
 
-    def _answered(self, future: "asyncio.Future[PredictReply]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if future.cancelled() or error is not None:
-            self._fail_batch(error if isinstance(error, MMSError) else WorkerDied())
+    def _answered(self, reply: PredictReply | None) -> None:
+        if reply is None:
+            self._fail_batch(WorkerDied())
             return
         if not self._batches:
             # Its time was up, and everybody has been told.
             return
-        reply = future.result()
         batch = self._batches.popleft()
         now = self._loop.time()
         self._service_s += (now - self._begun - self._service_s) / 10
@@ -224,6 +221,9 @@ class Slot:
             job.resolve(result)
         if reply.metrics:
             self._workplace.observer.model_metrics(reply.metrics)
+        if reply.prediction_ms is not None:
+            ids = [job.request.request_id for job in batch]
+            self._workplace.observer.prediction_time(self._workplace.spec.model_name, ids, reply.prediction_ms)
         if not self._batches:
             self._idle.set()
         self._ask()

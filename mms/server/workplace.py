@@ -31,6 +31,9 @@ class PoolObserver(Protocol):
     def model_metrics(self, records: list[MetricRecord]) -> None:
         """Take what a handler recorded during one batch."""
 
+    def prediction_time(self, model_name: str, request_ids: Sequence[str], milliseconds: float) -> None:
+        """Take how long a handler worked on one batch."""
+
     def worker_loaded(self, model_name: str, number: int, milliseconds: int) -> None:
         """Take the time that a worker needed to be ready."""
 

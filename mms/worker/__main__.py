@@ -35,6 +35,8 @@ GATHER_S = 0.0005
 """How long an answer may wait for the next one, when requests lie ready."""
 SMALL_FRAME_BYTES = 1 << 16
 """Up to here one `send` of a joined copy is cheaper than handing over each part."""
+MAX_BUFFERS = 1024
+"""Of one `sendmsg`: IOV_MAX of Linux and macOS."""
 
 
 def main(descriptor: int) -> None:
@@ -65,7 +67,7 @@ def work(connection: socket.socket, load: Load) -> None:
 
 
 def serve(connection: socket.socket, frames: Iterator[list[Buffer] | None], service: Service) -> None:
-    """Answer batch after batch. Answers to what is there already leave together, unless that takes too long."""
+    """Answer batch after batch. Small answers to what is there already leave together, unless that takes too long."""
     unsent: list[Buffer] = []
     since = 0.0
     for parts in frames:
@@ -74,7 +76,9 @@ def serve(connection: socket.socket, frames: Iterator[list[Buffer] | None], serv
                 since = time.monotonic()
             reply = encode_reply(service.predict(decode_requests(parts)))
             unsent += [encode(reply), *reply]
-        if unsent and (parts is None or time.monotonic() - since > GATHER_S):
+            # A bytearray is the handler's own memory, which it may use again for the next batch.
+            is_due = bytearray in map(type, reply) or time.monotonic() - since > GATHER_S
+        if unsent and (parts is None or is_due):
             send_parts(connection, unsent)
             unsent = []
 
@@ -113,8 +117,13 @@ def send_parts(connection: socket.socket, parts: Sequence[Buffer]) -> None:
     if sum(map(len, parts)) <= SMALL_FRAME_BYTES:
         connection.sendall(b"".join(parts))
         return
-    for part in parts:
-        connection.sendall(part)
+    unsent = [memoryview(part) for part in parts if part]
+    while unsent:
+        sent = connection.sendmsg(unsent[:MAX_BUFFERS])
+        while unsent and sent >= len(unsent[0]):
+            sent -= len(unsent.pop(0))
+        if sent:
+            unsent[0] = unsent[0][sent:]
 
 
 def leave_with_the_front_end(until: int | None = None) -> threading.Thread:

@@ -278,7 +278,7 @@ def test_nothing_set_for_one_batch_reaches_the_next(serve: Serve, request_of: Re
     service.predict([request_of(b"set", headers=b"Secret: yes")])
     reply = service.predict([request_of(b"plain", request_id="r-2")])
     assert reply.results == [Prediction(b"x", 200, "", None, ())]
-    assert [metric.name for metric in reply.metrics] == ["PredictionTime"]
+    assert reply.metrics == []
     assert service.context.get_request_header(0, "Secret") is None
     assert service.context.get_request_id() == "r-2"
 
@@ -339,7 +339,7 @@ def test_the_length_of_a_chunked_form_is_unknown(serve: Serve) -> None:
     assert request_headers(serve, request) == {"a": {"content-type": ""}}
 
 
-def test_prediction_time_is_the_last_metric(serve: Serve, request_of: RequestOf) -> None:
+def test_metrics_and_time_of_a_batch(serve: Serve, request_of: RequestOf) -> None:
     def handle(data: Any, context: Any) -> Any:
         context.metrics.add_counter("Hits", 1)
         context.metrics.add_counter("Hits", 2)
@@ -347,14 +347,12 @@ def test_prediction_time_is_the_last_metric(serve: Serve, request_of: RequestOf)
         return ["x", "y"]
 
     reply = serve(handle).predict([request_of(request_id="a"), request_of(request_id="b")])
-    hits, step, prediction_time = reply.metrics
+    hits, step = reply.metrics
     level = ["ModelName:m", "Level:Model"]
     assert hits == MetricRecord("Hits", "Count", "3", level, "a,b", hits.timestamp)
     assert step == MetricRecord("Step", "Seconds", "3", level, "b", hits.timestamp)
-    assert (prediction_time.name, prediction_time.unit) == ("PredictionTime", "Milliseconds")
-    assert (list(prediction_time.dimensions), prediction_time.request_id) == (level, "a,b")
-    assert float(prediction_time.value) >= 0
-    assert len(prediction_time.value.partition(".")[2]) <= 2
+    assert reply.prediction_ms is not None
+    assert reply.prediction_ms == round(reply.prediction_ms, 2) >= 0
 
 
 def test_a_failed_batch_keeps_its_metrics(serve: Serve, request_of: RequestOf) -> None:
@@ -364,6 +362,7 @@ def test_a_failed_batch_keeps_its_metrics(serve: Serve, request_of: RequestOf) -
 
     reply = serve(handle).predict([request_of()])
     assert [(metric.name, metric.value) for metric in reply.metrics] == [("Reason", "two lines")]
+    assert reply.prediction_ms is None
 
 
 def test_metrics_of_loading_travel_with_the_first_batch(serve: Serve, request_of: RequestOf) -> None:
@@ -371,7 +370,7 @@ def test_metrics_of_loading_travel_with_the_first_batch(serve: Serve, request_of
     service.context.metrics.add_size("Weights", 12)
     refused = service.predict([request_of(b"{", "application/json")])
     assert [(metric.name, metric.request_id) for metric in refused.metrics] == [("Weights", "")]
-    assert [metric.name for metric in service.predict([request_of()]).metrics] == ["PredictionTime"]
+    assert service.predict([request_of()]).metrics == []
 
 
 def test_a_metric_that_cannot_be_written_costs_no_answer(serve: Serve, request_of: RequestOf) -> None:
@@ -385,7 +384,7 @@ def test_a_metric_that_cannot_be_written_costs_no_answer(serve: Serve, request_o
 
     reply = serve(handle).predict([request_of()])
     assert reply.results == [Prediction(b"x")]
-    assert [metric.name for metric in reply.metrics] == ["PredictionTime"]
+    assert reply.metrics == []
 
 
 def test_an_empty_batch_is_answered_empty(recorder: Service, seen: list[Any]) -> None:

@@ -24,12 +24,12 @@ from mms.protocol.frames import (
     encode_reply,
     encode_requests,
 )
-from mms.protocol.messages import InferenceRequest, MetricRecord, Parameter, Prediction, PredictReply
+from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply
 from mms.server.batching import BatchQueue, Job
 from mms.server.config import Config
-from mms.server.http.answer import prediction_answer
+from mms.server.http.answer import plain_head
 from mms.server.http.express import ExpressLane
-from mms.server.http.request_id import new_request_id
+from mms.server.http.request_id import RequestIds
 from mms.server.logs import Logs
 from mms.service import Service
 
@@ -53,13 +53,12 @@ Hop = Callable[[], object]
 def request() -> InferenceRequest:
     """Make what a small request becomes."""
     headers = HEAD.split(b"\r\n", 1)[1][:-4].replace(b"\r\n", b"\n")
-    return InferenceRequest(new_request_id(), headers, [Parameter("body", "text/plain", BODY)])
+    return InferenceRequest(RequestIds().new(), headers, [Parameter("body", "text/plain", BODY)])
 
 
 def reply() -> PredictReply:
     """Make what its answer is."""
-    metric = MetricRecord("PredictionTime", "Milliseconds", "0.01", ["ModelName:bench", "Level:Model"], "id", 1)
-    return PredictReply([Prediction(b"OK")], [metric])
+    return PredictReply([Prediction(b"OK")], [], 0.01)
 
 
 def hops(lane: ExpressLane, logs: Logs) -> Iterator[tuple[str, Hop, int]]:
@@ -83,13 +82,13 @@ def hops(lane: ExpressLane, logs: Logs) -> Iterator[tuple[str, Hop, int]]:
 
     def log() -> None:
         for _ in range(LINES):
-            logs.access("127.0.0.1:50000", "POST", "/predictions/bench", "HTTP/1.1", 200, 1)
-            logs.request_metric(200)
-            logs.model_metrics(answer.metrics)
+            logs.answered("127.0.0.1:50000", "POST", "/predictions/bench", "HTTP/1.1", 200, 1)
+            logs.prediction_time("bench", [small.request_id], 0.01)
         logs.flush()
 
-    yield "front: parse the head", lambda: lane.board(client, head_and_body), 1
-    yield "front: make an id", new_request_id, 1
+    yield "front: parse a new head", lambda: lane.board(Client(), head_and_body), 1
+    yield "front: know the head again", lambda: lane.board(client, head_and_body), 1
+    yield "front: make an id", RequestIds().new, 1
     yield "front: queue, put and take", through_queue, 1
     yield "front: encode the request", lambda: encode(encode_requests([small])), 1
     yield "worker: read the frame", lambda: read(request_frame), 1
@@ -98,7 +97,7 @@ def hops(lane: ExpressLane, logs: Logs) -> Iterator[tuple[str, Hop, int]]:
     yield "worker: encode the reply", lambda: encode(encode_reply(answer)), 1
     yield "front: read the frame", lambda: read(reply_frame), 1
     yield "front: decode the reply", lambda: decode_reply(reply_parts), 1
-    yield "front: answer head", lambda: prediction_answer(Prediction(b"OK")).head(small.request_id, keep_alive=True), 1
+    yield "front: answer head", lambda: plain_head(small.request_id, 2), 1
     yield "front: three log lines, made and written", log, LINES
 
 

@@ -160,11 +160,22 @@ async def test_reply_of_another_length_than_the_batch_fails_the_rest_of_it_and_n
 
 async def test_metrics_of_a_batch_reach_the_observer(bench: MakeBench) -> None:
     b = bench()
-    record = MetricRecord("PredictionTime", "Milliseconds", "0.1", ["Level:Model"], "a", 1795364378)
+    record = MetricRecord("Hits", "Count", "1", ["Level:Model"], "a", 1795364378)
     b.backend.answer = lambda requests: PredictReply([Prediction(b"")], [record])
     b.slot()
     await b.answer_to(b.ask("a"))
     assert b.observer.records == [record]
+    assert b.observer.times == []
+
+
+async def test_time_of_a_batch_reaches_the_observer_with_the_ids_of_its_requests(bench: MakeBench) -> None:
+    b = bench(batch_size=2)
+    b.backend.answer = lambda requests: PredictReply([Prediction(b""), Prediction(b"")], [], 0.25)
+    asked = [b.ask("a"), b.ask("b")]
+    b.slot()
+    for future in asked:
+        await b.answer_to(future)
+    assert b.observer.times == [("resnet", ["a", "b"], 0.25)]
 
 
 async def test_lines_of_a_worker_reach_the_observer(bench: MakeBench) -> None:

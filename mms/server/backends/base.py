@@ -1,6 +1,5 @@
 """The seam between the pool and whatever runs workers. Runs in the front process."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -8,6 +7,8 @@ from mms.protocol.messages import InferenceRequest, PredictReply, WorkerSpec
 
 LogLine = Callable[[str, str], None]
 """Called with the stream (`stdout` or `stderr`) and one line of text that a worker printed."""
+Answered = Callable[[PredictReply | None], None]
+"""Called once with the reply to a batch, or with None if the worker ended first."""
 
 
 class Worker(Protocol):
@@ -17,8 +18,8 @@ class Worker(Protocol):
     def pid(self) -> int | None:
         """Of the local process, or None where the backend has none."""
 
-    def predict(self, requests: Sequence[InferenceRequest]) -> "asyncio.Future[PredictReply]":
-        """Start on one batch; the future fails with WorkerDied if the worker ends first.
+    def predict(self, requests: Sequence[InferenceRequest], answered: Answered) -> None:
+        """Start on one batch, and call `answered` later, never from within this call.
 
         Raises WorkerDied when the worker is gone already and nothing was sent to it.
         May be called again before an earlier batch is answered; answers come in the order of the calls.

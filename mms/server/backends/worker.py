@@ -20,7 +20,8 @@ from mms.protocol.frames import (
     encode_requests,
     encode_spec,
 )
-from mms.protocol.messages import InferenceRequest, LoadReply, PredictReply, WorkerSpec
+from mms.protocol.messages import InferenceRequest, LoadReply, WorkerSpec
+from mms.server.backends.base import Answered
 from mms.server.backends.output import WorkerOutput
 from mms.server.errors import WorkerDied, WorkerInitializationException
 
@@ -60,7 +61,7 @@ class ProcessWorker(asyncio.BufferedProtocol):
         self.get_buffer = self._reader.get_buffer  # type: ignore[assignment]  # one call less for every read
         self._transport: asyncio.Transport | None = None
         self._loading: asyncio.Future[LoadReply] | None = None
-        self._waiting: deque[asyncio.Future[PredictReply]] = deque()
+        self._waiting: deque[Answered] = deque()
         self._ending = ""
 
     @classmethod
@@ -109,14 +110,12 @@ class ProcessWorker(asyncio.BufferedProtocol):
         self._send(encode_spec(spec))
         return await self._loading
 
-    def predict(self, requests: Sequence[InferenceRequest]) -> "asyncio.Future[PredictReply]":
+    def predict(self, requests: Sequence[InferenceRequest], answered: Answered) -> None:
         """See Worker.predict."""
         if self._transport is None or self._transport.is_closing():
             raise WorkerDied
-        future: asyncio.Future[PredictReply] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        self._waiting.append(answered)
         self._send(encode_requests(requests))
-        return future
 
     async def wait(self) -> str:
         """See Worker.wait."""
@@ -169,9 +168,7 @@ class ProcessWorker(asyncio.BufferedProtocol):
         if self._loading is not None and not self._loading.done():
             self._loading.set_exception(WorkerDied())
         while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(WorkerDied())
+            self._waiting.popleft()(None)
 
     def _receive(self, parts: list[Buffer]) -> None:
         if self._loading is not None:
@@ -182,9 +179,7 @@ class ProcessWorker(asyncio.BufferedProtocol):
         if not self._waiting:
             raise FrameError("an answer that nobody asked for")
         reply = decode_reply(parts)
-        future = self._waiting.popleft()
-        if not future.done():
-            future.set_result(reply)
+        self._waiting.popleft()(reply)
 
     def _kill(self, why: str) -> None:
         if self._output.exited.is_set():

@@ -78,6 +78,24 @@ class Answer:
         return b"" if method == "HEAD" or self.status < 200 or self.status in (204, 304) else self.body
 
 
+def is_plain(prediction: Prediction) -> bool:
+    """Whether `plain_head` is the head of its answer."""
+    return (
+        prediction.status == 200
+        and not prediction.headers
+        and not prediction.reason
+        and prediction.content_type is None
+    )
+
+
+def plain_head(request_id: str, body_bytes: int) -> bytes:
+    """Return the head of the most common answer, status 200 and a body, as `Answer.head` would make it."""
+    return (
+        f"HTTP/1.1 200 \r\nx-request-id: {request_id}\r\n{OWN_HEADERS}"
+        f"content-length: {body_bytes}\r\nconnection: keep-alive\r\n\r\n"
+    ).encode("ascii")
+
+
 def standard_phrase(status: int) -> str:
     """Return the reason phrase of a status, or Netty's for a code that has none."""
     try:

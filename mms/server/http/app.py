@@ -13,7 +13,7 @@ from mms.server.errors import InternalServerException, MMSError, RequestEntityTo
 from mms.server.http.answer import Answer, error_answer, invalid_message
 from mms.server.http.connection import Response
 from mms.server.http.inference import description_answer
-from mms.server.http.request_id import new_request_id
+from mms.server.http.request_id import RequestIds
 from mms.server.http.target import Target, parse_target
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class Front:
 
     def __init__(self, config: Config, apis: Sequence[Api], description: object) -> None:
         self._apis = apis
+        self._ids = RequestIds()
         self._description = description
         self._max_request_bytes = config.max_request_size
         self.cors = [
@@ -45,7 +46,7 @@ class Front:
 
     async def __call__(self, request: web.BaseRequest) -> Response:
         """Answer one request."""
-        request_id = new_request_id()
+        request_id = self._ids.new()
         try:
             answer = await self._route(request, request_id)
         except MMSError as exc:
@@ -63,7 +64,7 @@ class Front:
         """Make an answer ready for sending."""
         asked = request.keep_alive and not (answer.bare and "Transfer-Encoding" in request.headers)
         keep_alive = answer.keeps_open(asked=asked)
-        head = answer.head(request_id or new_request_id(), keep_alive=keep_alive, cors=self.cors)
+        head = answer.head(request_id or self._ids.new(), keep_alive=keep_alive, cors=self.cors)
         return Response(answer, head, keep_alive=keep_alive)
 
     async def _route(self, request: web.BaseRequest, request_id: str) -> Answer:

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractAccessLogger, AbstractStreamWriter
 from aiohttp.streams import StreamReader
 
 from mms.server.http.answer import Answer, invalid_message
-from mms.server.http.express import MAX_HELD_BYTES, ExpressLane, Ride, Sink
+from mms.server.http.express import MAX_HELD_BYTES, ExpressLane, Head, Ride, Sink
 from mms.server.http.lenient import mended
 
 MAX_REQUEST_LINE_BYTES = 4096
@@ -55,7 +55,7 @@ class Response(web.StreamResponse):
 class Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_lane", "_last_ride", "_ride", "incoming", "peer", "spoken_method")
+    __slots__ = ("_lane", "_last_ride", "_ride", "head", "incoming", "peer", "spoken_method")
 
     def __init__(self, *args: Any, lane: ExpressLane | None, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -64,6 +64,8 @@ class Connection(web.RequestHandler):
         self._last_ride: asyncio.Future[None] | None = None
         """Waited for by `shutdown`, if a ride is under way then."""
         self.peer = ""
+        self.head: Head | None = None
+        """See express.Line."""
         self.incoming: StreamReader | None = None
         """The body of the newest request."""
         self.spoken_method: str | None = None
@@ -203,8 +205,7 @@ class AccessLog(AbstractAccessLogger):
         else:
             method, target = connection.spoken_method or request.method, request.raw_path
             version = f"HTTP/{request.version.major}.{request.version.minor}"
-        self._sink.access(connection.peer, method, target, version, response.status, int(time * 1000))
-        self._sink.request_metric(response.status)
+        self._sink.answered(connection.peer, method, target, version, response.status, int(time * 1000))
 
 
 def peer_name(transport: asyncio.BaseTransport) -> str:

@@ -11,13 +11,22 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from mms.protocol.messages import Failure, InferenceRequest, Prediction
+from mms.protocol.messages import Failure, InferenceRequest, Parameter, Prediction
 from mms.server.errors import InternalServerException, MMSError
-from mms.server.http.answer import Answer, Header, error_answer, failure_answer, prediction_answer
-from mms.server.http.payload import body_parameters
-from mms.server.http.request_id import new_request_id
+from mms.server.http.answer import (
+    Answer,
+    Header,
+    error_answer,
+    failure_answer,
+    is_plain,
+    plain_head,
+    prediction_answer,
+)
+from mms.server.http.payload import body_parameters, is_divided
+from mms.server.http.request_id import RequestIds
 from mms.server.registry import ModelRegistry
 
 logger = logging.getLogger(__name__)
@@ -28,6 +37,7 @@ HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
 )
 MAX_HEAD_BYTES = 8192
+SMALL_BODY_BYTES = 1 << 16
 MAX_HELD_BYTES = 1 << 18
 """What a client may send ahead while its request is worked on, before reading from it is paused."""
 HOST = b"\r\nhost:"
@@ -40,13 +50,26 @@ DIGITS = re.compile(rb"[0-9]{1,15}")
 
 
 class Sink(Protocol):
-    """Takes a line for the access log and counts the answer."""
+    """Takes a line for the access log, and counts the answer."""
 
-    def access(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
+    def answered(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
         """Take one answered request."""
 
-    def request_metric(self, status: int) -> None:
-        """Count one answer."""
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the head of an ordinary request says."""
+
+    raw: bytes
+    """All of it, with the empty line at its end."""
+    model: str
+    target: str
+    headers: bytes
+    """As InferenceRequest has them."""
+    content_type: str
+    is_divided: bool
+    """Whether the body has parts or fields, each of them a parameter."""
+    body_bytes: int
 
 
 class Line(Protocol):
@@ -54,6 +77,8 @@ class Line(Protocol):
 
     transport: asyncio.Transport | None
     peer: str
+    head: Head | None
+    """Of its newest express request: most clients say the same again, and need not be read again."""
 
     def ride_is_over(self, rest: bytes) -> None:
         """Go on with the bytes that followed the request."""
@@ -68,12 +93,19 @@ class ExpressLane:
         self.max_request_bytes = max_request_bytes
         self.cors = cors
         self.clock = asyncio.get_running_loop().time
+        self.new_id = RequestIds().new
 
     def board(self, line: Line, data: bytes) -> "Ride | None":
         """Return the ride of the request that starts with `data`, or None if it is not for this lane.
 
         To be called with the first bytes of a request only. The body follows through `Ride.more`, from `Ride.start`.
         """
+        head = line.head
+        if head is None or not data.startswith(head.raw):
+            head = line.head = self._read_head(data)
+        return None if head is None else Ride(self, line, head)
+
+    def _read_head(self, data: bytes) -> Head | None:
         if not data.startswith(START):
             return None
         match = HEAD.match(data)
@@ -87,12 +119,15 @@ class ExpressLane:
             # RFC 9112, section 3.2: to be refused, which aiohttp does.
             return None
         length = 0
+        headers = match[2][:-2].replace(b"\r\n", b"\n")
         position = lowered.find(CONTENT_LENGTH)
         if position >= 0:
             digits = _value(lowered, position + len(CONTENT_LENGTH))
             if lowered.find(CONTENT_LENGTH, position + 1) >= 0 or not DIGITS.fullmatch(digits):
                 return None
             length = int(digits)
+        else:
+            headers += b"\ncontent-length: 0"
         if length > self.max_request_bytes:
             return None
         content_type = ""
@@ -101,7 +136,16 @@ class ExpressLane:
             if lowered.find(CONTENT_TYPE, position + 1) >= 0:
                 return None
             content_type = _value(match[2], position + len(CONTENT_TYPE) - 2).decode("latin-1")
-        return Ride(self, line, match, content_type, length)
+        model = match[1].decode("ascii")
+        return Head(
+            raw=match[0],
+            model=model,
+            target=f"/predictions/{model}",
+            headers=headers,
+            content_type=content_type,
+            is_divided=is_divided(content_type),
+            body_bytes=length,
+        )
 
 
 def _value(headers: bytes, start: int) -> bytes:
@@ -111,25 +155,24 @@ def _value(headers: bytes, start: int) -> bytes:
 class Ride:
     """One express request, from its head to its answer. It is what its job settles (batching.Waiter)."""
 
-    __slots__ = (
-        *("_begin", "_body", "_content_type", "_done", "_headers", "_lane", "_line", "_missing", "_model", "_rest"),
-        *("id", "start"),
-    )
+    __slots__ = ("_begin", "_body", "_done", "_head", "_lane", "_line", "_missing", "_rest", "id")
 
-    def __init__(self, lane: ExpressLane, line: Line, head: re.Match[bytes], content_type: str, length: int) -> None:
+    def __init__(self, lane: ExpressLane, line: Line, head: Head) -> None:
         self._lane = lane
         self._line = line
-        self._model = head[1].decode("ascii")
-        self._headers = head[2]
-        self.start = head.end()
-        """Where the body begins in the bytes that the head came with."""
-        self._content_type = content_type
+        self._head = head
         self._body: list[bytes] = []
-        self._missing = length
+        self._missing = head.body_bytes
         self._rest = b""
         self._done = False
         self._begin = lane.clock()
         self.id = ""
+        """Given when the whole request is there."""
+
+    @property
+    def start(self) -> int:
+        """Where the body begins in the bytes that the head came with."""
+        return len(self._head.raw)
 
     def more(self, data: bytes) -> None:
         """Take further bytes of the connection: of the body, and then of the next request."""
@@ -161,7 +204,12 @@ class Ride:
 
     def set_result(self, result: Prediction | Failure) -> None:
         """Answer with what the handler made; see batching.Waiter."""
-        self._answer(prediction_answer(result) if isinstance(result, Prediction) else failure_answer(result))
+        if isinstance(result, Failure):
+            self._answer(failure_answer(result))
+        elif is_plain(result) and not self._lane.cors:
+            self._send(plain_head(self.id, len(result.body)), result.body, 200, keep_alive=True)
+        else:
+            self._answer(prediction_answer(result))
 
     def set_exception(self, error: BaseException) -> None:
         """Answer with an error; see batching.Waiter."""
@@ -170,38 +218,40 @@ class Ride:
         self._answer(error_answer(error))
 
     def _submit(self) -> None:
-        self.id = new_request_id()
+        head, lane = self._head, self._lane
+        self.id = lane.new_id()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         try:
-            model = self._lane.registry.get(self._model)
-            headers = self._headers[:-2].replace(b"\r\n", b"\n")
-            if b"\ncontent-length" not in b"\n" + headers.lower():
-                headers += b"\ncontent-length: 0"
-            parameters = body_parameters(self._content_type, body)
-            model.submit(InferenceRequest(self.id, headers, parameters), self)
+            model = lane.registry.get(head.model)
+            if head.is_divided:
+                parameters = body_parameters(head.content_type, body)
+            else:
+                parameters = [Parameter("body", head.content_type, body)]
+            model.submit(InferenceRequest(self.id, head.headers, parameters), self)
         except MMSError as exc:
             self.set_exception(exc)
         except Exception as exc:
-            logger.exception("Request %s (POST /predictions/%s) failed", self.id, self._model)
+            logger.exception("Request %s (POST %s) failed", self.id, head.target)
             self.set_exception(exc)
 
     def _answer(self, answer: Answer) -> None:
+        keep_alive = answer.keeps_open(asked=True)
+        head = answer.head(self.id, keep_alive=keep_alive, cors=self._lane.cors)
+        self._send(head, answer.body_for("POST"), answer.status, keep_alive=keep_alive)
+
+    def _send(self, head: bytes, body: bytes | bytearray, status: int, *, keep_alive: bool) -> None:
         self._done = True
         lane, line = self._lane, self._line
         transport = line.transport
         if transport is None or transport.is_closing():
             return
-        keep_alive = answer.keeps_open(asked=True)
-        head = answer.head(self.id, keep_alive=keep_alive, cors=lane.cors)
-        body = answer.body_for("POST")
-        if len(body) < 1 << 16:
+        if len(body) < SMALL_BODY_BYTES:
             transport.write(head + body)
         else:
             transport.write(head)
             transport.write(body)
         milliseconds = int((lane.clock() - self._begin) * 1000)
-        lane.sink.access(line.peer, "POST", f"/predictions/{self._model}", "HTTP/1.1", answer.status, milliseconds)
-        lane.sink.request_metric(answer.status)
+        lane.sink.answered(line.peer, "POST", self._head.target, "HTTP/1.1", status, milliseconds)
         if keep_alive:
             line.ride_is_over(self._rest)
         else:

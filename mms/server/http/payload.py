@@ -61,14 +61,23 @@ def _header_block(request: web.BaseRequest, body_bytes: int) -> bytes:
     return b"\n".join(lines)
 
 
+def is_divided(content_type: str) -> bool:
+    """Whether a body of this type may have more than one named input."""
+    return _mime(content_type) in (FORM, MULTIPART)
+
+
 def body_parameters(content_type: str, body: bytes) -> list[Parameter]:
     """Return the named inputs of a body: form fields, parts of a multipart body, or the body as a whole."""
-    mime = content_type.partition(";")[0].strip().lower()
+    mime = _mime(content_type)
     if mime == FORM:
         return _form_parameters(content_type, body)
     if mime == MULTIPART and (boundary := boundary_of(content_type)) is not None:
         return parse_multipart(body, boundary)
     return [Parameter("body", content_type, body)]
+
+
+def _mime(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _form_parameters(content_type: str, body: bytes) -> list[Parameter]:

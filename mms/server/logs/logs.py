@@ -8,11 +8,9 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mms.protocol.messages import MetricRecord
+from mms.protocol.messages import MetricRecord, prediction_time
 from mms.server.config import Config
 from mms.server.errors import ConfigurationError
 from mms.server.logs.batcher import Batcher
@@ -23,80 +21,86 @@ from mms.server.logs.layout import (
     MODEL,
     MODEL_METRICS,
     SERVER,
+    STREAMS,
     ConsoleTarget,
     LogLayout,
     Target,
     default_layout,
 )
 from mms.server.logs.log4j import UnreadableLogConfig, read_log4j
-from mms.server.logs.pattern import Layout, Line, compile_pattern
+from mms.server.logs.outlet import LoggerOutlet, Outlet, TextOutlet
+from mms.server.logs.pattern import Line
 from mms.server.logs.records import LIFE_CYCLE, LineHandler
 from mms.server.logs.sinks import Console, RollingFile
 
 logger = logging.getLogger(__name__)
 
-Entry = tuple[str, int, Callable[..., Line], tuple[Any, ...]]
-"""Stream, level, and what makes the line: called when it is written, off the event loop, and only if it is wanted."""
+Entry = tuple[Outlet, object]
+"""An item, and the outlet that made it of a line."""
+Writer = Callable[[float, str], None]
+"""Takes a line's time (seconds since the epoch) and its message."""
 
 _INTERVAL_S = 0.15
-_LINES_AT_ONCE = 32
-
-
-@dataclass(slots=True)
-class _Outlet:
-    """One file, or the console, and what the current batch has for it."""
-
-    layout: Layout
-    sink: RollingFile | Console
-    texts: list[str] = field(default_factory=list)
 
 
 class Logs:
     """The log files of one server, and the handler of the root logger while it is open.
 
-    All methods return at once: lines are kept in memory, and a thread formats and writes them every 0.15 s.
+    All methods return at once: lines are kept in memory, and a thread writes them every 0.15 s.
     With a Python logging configuration (`--log-config` in JSON or TOML) lines go to loggers of MMS's names instead.
     Raises ConfigurationError when that configuration cannot be used.
     """
 
     def __init__(self, config: Config) -> None:
         self._host = socket.gethostname()
-        self._outlets: dict[Target, _Outlet] = {}
-        self._routes: dict[str, tuple[int, list[_Outlet]]] = {}
+        self._routes: dict[str, tuple[int, list[Outlet]]] = {}
+        """Stream -> the least level that it takes, and where its lines go."""
         self._handler: LineHandler | None = None
         self._problems: list[str] = []
         self._layout = self._plan(config)
         self._batcher: Batcher[Entry] = Batcher(self._write, name="log-writer", interval_s=_INTERVAL_S)
         self._levels_before: dict[str, int] = {}
+        if self._layout is None:
+            self._routes = {name: (logging.NOTSET, [LoggerOutlet(name)]) for name in STREAMS}
+        else:
+            self._routes = self._open_outlets(self._layout)
+        self._write_access = self._writer(ACCESS)
+        self._write_metric = self._writer(MMS_METRICS)
+        self._write_model_metric = self._writer(MODEL_METRICS)
         if self._layout is not None:
-            self._open_outlets(self._layout)
             self._install(self._layout)
         for problem in self._problems:
             logger.warning("%s", problem)
 
-    def access(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
-        """Record one answer: `/127.0.0.1:56506 "POST /predictions/x HTTP/1.1" 200 4`; `peer` is without the slash."""
-        request = (time.time(), peer, method, target, version, status, milliseconds)
-        self._batcher.put((ACCESS, logging.INFO, _access_line, request))
+    def answered(self, peer: str, method: str, target: str, version: str, status: int, milliseconds: int) -> None:
+        """Record one answer, and count it by the class of its status.
 
-    def request_metric(self, status: int) -> None:
-        """Count one answer by the class of its status."""
-        self.metric(f"Requests{status // 100}XX", "Count", 1)
+        `/127.0.0.1:56506 "POST /predictions/x HTTP/1.1" 200 4`; `peer` is without the slash.
+        """
+        now = time.time()
+        self._write_access(now, one_line(f'/{peer} "{method} {target} {version}" {status} {milliseconds}'))
+        self._write_metric(
+            now, f"Requests{status // 100}XX.Count:1|#Level:Host|#hostname:{self._host},timestamp:{int(now)}"
+        )
 
     def metric(self, name: str, unit: str, value: float | str, *, dimensions: Sequence[str] = ("Level:Host",)) -> None:
         """Record one value that concerns the server or its host."""
-        measured = (time.time(), name, unit, value, dimensions, self._host)
-        self._batcher.put((MMS_METRICS, logging.INFO, _metric_line, measured))
+        now = time.time()
+        measured = f"{name}.{unit}:{value}|#{','.join(dimensions)}|#hostname:{self._host},timestamp:{int(now)}"
+        self._write_metric(now, one_line(measured))
 
     def worker_loaded(self, model_name: str, number: int, milliseconds: int) -> None:
         """Record how long a worker took to start and load its model."""
         self.metric(f"W-{number}-{model_name[:25]}", "ms", milliseconds)
 
+    def prediction_time(self, model_name: str, request_ids: Sequence[str], milliseconds: float) -> None:
+        """Record how long a handler worked on one batch."""
+        self._model_metric(prediction_time(model_name, ",".join(request_ids), milliseconds))
+
     def model_metrics(self, records: Sequence[MetricRecord]) -> None:
         """Record what handlers measured during one batch."""
-        created = time.time()
         for record in records:
-            self._batcher.put((MODEL_METRICS, logging.INFO, _model_metric_line, (created, record, self._host)))
+            self._model_metric(record)
 
     def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
         """Record a line that a worker printed on `stdout` (INFO) or `stderr` (WARN)."""
@@ -104,14 +108,13 @@ class Logs:
         printed = Line(time.time(), level, f"W-{model_name[:25]}-{number}-{stream}", LIFE_CYCLE, one_line(line))
         # Python's loggers pass everything on to their root, so there one of the two is enough.
         for name in (SERVER, MODEL) if self._layout is not None else (MODEL,):
-            self._batcher.put((name, severity, _same_line, (printed,)))
+            self._put(name, severity, printed)
 
     def flush(self) -> None:
         """Wait until everything so far is written, or 5 s if the console is stuck. Blocks: for start and end."""
         self._batcher.flush()
-        for outlet in self._outlets.values():
-            if isinstance(outlet.sink, Console):
-                outlet.sink.flush()
+        for outlet in self._outlets():
+            outlet.flush()
 
     def close(self) -> None:
         """Give the root logger back, write what is left and close the files. May be called again."""
@@ -121,8 +124,16 @@ class Logs:
                 logging.getLogger(name).setLevel(level)
             self._handler = None
         self._batcher.close()
-        for outlet in self._outlets.values():
-            outlet.sink.close()
+        for outlet in self._outlets():
+            outlet.close()
+
+    def _model_metric(self, record: MetricRecord) -> None:
+        name, unit, value, dimensions, ids, timestamp = record
+        where = f"hostname:{self._host},requestID:{ids},timestamp:{timestamp}"
+        self._write_model_metric(time.time(), one_line(f"{name}.{unit}:{value}|#{','.join(dimensions)}|#{where}"))
+
+    def _outlets(self) -> list[Outlet]:
+        return list(dict.fromkeys(outlet for _, outlets in self._routes.values() for outlet in outlets))
 
     def _plan(self, config: Config) -> LogLayout | None:
         """Return what the configuration asks for; None when Python's own logging configuration has taken over."""
@@ -139,16 +150,31 @@ class Logs:
             return default_layout(config)
         return layout
 
-    def _open_outlets(self, layout: LogLayout) -> None:
+    def _open_outlets(self, layout: LogLayout) -> dict[str, tuple[int, list[Outlet]]]:
+        opened: dict[Target, TextOutlet] = {}
         for target in dict.fromkeys(target for stream in layout.streams.values() for target in stream.targets):
             sink: RollingFile | Console
             if isinstance(target, ConsoleTarget):
                 sink = Console(sys.stderr if target.stderr else sys.stdout)
             else:
                 sink = RollingFile(target, self._complain)
-            self._outlets[target] = _Outlet(compile_pattern(target.pattern), sink)
-        for name, stream in layout.streams.items():
-            self._routes[name] = (stream.level, [self._outlets[target] for target in stream.targets])
+            opened[target] = TextOutlet(target.pattern, sink)
+        return {
+            name: (stream.level, [opened[target] for target in stream.targets])
+            for name, stream in layout.streams.items()
+        }
+
+    def _writer(self, stream: str) -> Writer:
+        """Make what writes to a stream of INFO lines. Two of them take a line for every request."""
+        least, outlets = self._routes[stream]
+        stamps = [(outlet, outlet.stamp(stream)) for outlet in outlets if least <= logging.INFO]
+        put = self._batcher.put
+
+        def write(created: float, message: str) -> None:
+            for outlet, stamp in stamps:
+                put((outlet, stamp(created, message)))
+
+        return write
 
     def _install(self, layout: LogLayout) -> None:
         self._handler = LineHandler(self._put_line, self.flush)
@@ -161,7 +187,13 @@ class Logs:
 
     def _put_line(self, line: Line) -> None:
         # Its level was checked by its logger.
-        self._batcher.put((SERVER, logging.CRITICAL, _same_line, (line,)))
+        self._put(SERVER, logging.CRITICAL, line)
+
+    def _put(self, stream: str, severity: int, line: Line) -> None:
+        least, outlets = self._routes[stream]
+        if severity >= least:
+            for outlet in outlets:
+                self._batcher.put((outlet, outlet.form(line)))
 
     def _complain(self, problem: str) -> None:
         if self._handler is None:
@@ -170,50 +202,12 @@ class Logs:
             logger.warning("%s", problem)
 
     def _write(self, entries: list[Entry]) -> None:
-        """Write one batch: one write a target. Runs in the thread."""
-        if self._layout is None:
-            _hand_to_python(entries)
-            return
-        for number, (name, level, make, arguments) in enumerate(entries):
-            if number % _LINES_AT_ONCE == 0:
-                # Gives the event loop its turn: Python itself would let this thread run on for 5 ms.
-                time.sleep(0)
-            least, outlets = self._routes[name]
-            if level < least or not outlets:
-                continue
-            line = make(*arguments)
-            for outlet in outlets:
-                outlet.texts.append(outlet.layout(line))
-        for outlet in self._outlets.values():
-            if outlet.texts:
-                outlet.sink.write("".join(outlet.texts))
-                outlet.texts.clear()
-
-
-def _access_line(
-    created: float, peer: str, method: str, target: str, version: str, status: int, milliseconds: int
-) -> Line:
-    request = one_line(f'/{peer} "{method} {target} {version}" {status} {milliseconds}')
-    return Line(created, "INFO", "main", ACCESS, request)
-
-
-def _metric_line(
-    created: float, name: str, unit: str, value: float | str, dimensions: Sequence[str], host: str
-) -> Line:
-    measured = f"{name}.{unit}:{value}|#{','.join(dimensions)}|#hostname:{host},timestamp:{int(created)}"
-    return Line(created, "INFO", "main", MMS_METRICS, one_line(measured))
-
-
-def _model_metric_line(created: float, record: MetricRecord, host: str) -> Line:
-    name, unit, value, dimensions, request_id, timestamp = record
-    measured = (
-        f"{name}.{unit}:{value}|#{','.join(dimensions)}|#hostname:{host},requestID:{request_id},timestamp:{timestamp}"
-    )
-    return Line(created, "INFO", "main", MODEL_METRICS, one_line(measured))
-
-
-def _same_line(line: Line) -> Line:
-    return line
+        """Write one batch: one write an outlet. Runs in the thread."""
+        items: dict[Outlet, list[object]] = {}
+        for outlet, item in entries:
+            items.setdefault(outlet, []).append(item)
+        for outlet, of_outlet in items.items():
+            outlet.write(of_outlet)
 
 
 def _apply_python_config(file: Path) -> None:
@@ -225,15 +219,3 @@ def _apply_python_config(file: Path) -> None:
         logging.config.dictConfig({"disable_existing_loggers": False} | settings)
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as exc:
         raise ConfigurationError(f"--log-config {file} cannot be used: {exc}") from exc
-
-
-def _hand_to_python(entries: Sequence[Entry]) -> None:
-    for name, level, make, arguments in entries:
-        one = logging.getLogger(name)
-        if not one.isEnabledFor(level):
-            continue
-        line = make(*arguments)
-        record = one.makeRecord(name, level, "", 0, line.message, (), None)
-        record.created, record.threadName = line.created, line.thread
-        record.msecs = float(int(line.created % 1 * 1000))
-        one.handle(record)

@@ -20,6 +20,8 @@ class Line(NamedTuple):
 
 
 Layout = Callable[[Line], str]
+Stamp = Callable[[float, str], str]
+"""Gives a time (seconds since the epoch) and a message the form of a line."""
 
 _CONVERSION = re.compile(
     r"%(?P<left>-?)(?P<width>\d*)(?:\.(?P<limit>\d+))?(?P<word>[a-zA-Z]+|%)(?:\{(?P<option>[^}]*)\})?"
@@ -32,6 +34,7 @@ _DATE_NAMES = {
     "DATE": "dd MMM yyyy HH:mm:ss,SSS",
 }
 _DATE_PART = re.compile(r"'([^']*)'|yyyy|yy|MMM|MM|dd|HH|mm|ss|SSS|.", re.DOTALL)
+_WHOLE_MESSAGES = ("%m", "%msg", "%message")
 _CONSTANTS = {"n": "\n", "%": "%"}
 _MILLISECONDS = "\x1e"  # strftime has none
 _STRFTIME = {
@@ -67,26 +70,50 @@ def compile_pattern(pattern: str) -> Layout:
     return lambda line: form % tuple([part(line) for part in parts])
 
 
+def compile_stamp(pattern: str, line: Line) -> Stamp:
+    """Make the function that gives lines their form which differ from `line` in time and message only.
+
+    What stands around the message is the same for all lines of a millisecond, and made once for them.
+    """
+    messages = [match for match in _CONVERSION.finditer(pattern) if match[0] in _WHOLE_MESSAGES]
+    if len(messages) != 1:
+        layout = compile_pattern(pattern)
+        return lambda created, message: layout(line._replace(created=created, message=message))
+    before = compile_pattern(pattern[: messages[0].start()])
+    behind = compile_pattern(pattern[messages[0].end() :])
+    cached = (-1, "", "")
+
+    def write(created: float, message: str) -> str:
+        nonlocal cached
+        millisecond, start, end = cached
+        if millisecond != int(created * 1000):
+            now = line._replace(created=created)
+            start, end = before(now), behind(now)
+            # In one step: any thread may write a line.
+            cached = (int(created * 1000), start, end)
+        return f"{start}{message}{end}"
+
+    return write
+
+
 def date_format(text: str) -> Callable[[float], str]:
     """Make the function that writes a time as Java's SimpleDateFormat does, in local time."""
     form = "".join(
         part[1].replace("%", "%%") if part[1] is not None else _STRFTIME.get(part[0], part[0])
         for part in _DATE_PART.finditer(_DATE_NAMES.get(text, text))
     )
-    # Thousands of lines share a second and many a millisecond, and strftime is slow.
-    cached_second, cached_text = -1, ""
-    cached_millisecond, written = -1, ""
+    # Thousands of lines share a second, and strftime is slow.
+    cached = (-1, "")
 
     def write(created: float) -> str:
-        nonlocal cached_second, cached_text, cached_millisecond, written
-        millisecond = int(created * 1000)
-        if millisecond != cached_millisecond:
-            second = millisecond // 1000
-            if second != cached_second:
-                cached_second, cached_text = second, time.strftime(form, time.localtime(second))
-            cached_millisecond = millisecond
-            written = cached_text.replace(_MILLISECONDS, f"{millisecond % 1000:03d}")
-        return written
+        nonlocal cached
+        second, milliseconds = divmod(int(created * 1000), 1000)
+        known, written = cached
+        if known != second:
+            written = time.strftime(form, time.localtime(second))
+            # In one step: any thread may write a line.
+            cached = (second, written)
+        return written.replace(_MILLISECONDS, f"{milliseconds:03d}")
 
     return write
 

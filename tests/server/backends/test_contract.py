@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from fakes import DEADLINE_S, FakeBackend
+from fakes import DEADLINE_S, FakeBackend, ask
 from real import make_model
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
@@ -71,25 +71,25 @@ async def start(backend: WorkerBackend, spec: WorkerSpec) -> AsyncIterator[Start
 
 async def test_batch_is_answered_in_its_order(start: Start) -> None:
     worker = await start()
-    assert await bodies(worker.predict(batch(b"a", b"", b"c"))) == [b"a", b"", b"c"]
+    assert await bodies(ask(worker, batch(b"a", b"", b"c"))) == [b"a", b"", b"c"]
 
 
 async def test_batches_may_follow_before_the_first_is_answered(start: Start) -> None:
     worker = await start()
-    answers = [worker.predict(batch(b"%d" % number)) for number in range(20)]
+    answers = [ask(worker, batch(b"%d" % number)) for number in range(20)]
     assert [await bodies(answer) for answer in answers] == [[b"%d" % number] for number in range(20)]
 
 
-async def test_abandoned_batch_does_not_disturb_the_next(start: Start) -> None:
+async def test_batch_that_nobody_waits_for_does_not_disturb_the_next(start: Start) -> None:
     worker = await start()
-    worker.predict(batch(b"left")).cancel()
-    assert await bodies(worker.predict(batch(b"next"))) == [b"next"]
+    ask(worker, batch(b"left"))
+    assert await bodies(ask(worker, batch(b"next"))) == [b"next"]
 
 
 async def test_workers_are_independent(start: Start) -> None:
     first, second = await start(), await start()
     await first.stop(grace_s=DEADLINE_S)
-    assert await bodies(second.predict(batch(b"x"))) == [b"x"]
+    assert await bodies(ask(second, batch(b"x"))) == [b"x"]
 
 
 async def test_memory_is_known_while_it_runs(start: Start) -> None:
@@ -120,14 +120,14 @@ async def test_stopped_worker_takes_no_batch(start: Start) -> None:
     worker = await start()
     await worker.stop(grace_s=DEADLINE_S)
     with pytest.raises(WorkerDied):
-        worker.predict(batch(b"late"))
+        ask(worker, batch(b"late"))
 
 
 async def test_stop_by_force_fails_the_batch_in_hand(start: Start, backend: WorkerBackend) -> None:
     worker = await start()
     if isinstance(backend, FakeBackend):
         backend.hold = True
-    answer = worker.predict(batch(b"x" * 1000))
+    answer = ask(worker, batch(b"x" * 1000))
     await worker.stop(grace_s=0)
     async with asyncio.timeout(LIMIT_S):
         await asyncio.wait((answer,))

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import DEADLINE_S, until
+from fakes import ask as ask_batch
 from real import make_model
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
@@ -99,7 +100,7 @@ def runs(pid: int | None) -> bool:
 
 async def ask(worker: ProcessWorker, body: str) -> PredictReply:
     async with asyncio.timeout(LIMIT_S):
-        return await worker.predict([InferenceRequest("r", b"", [Parameter("body", "", body.encode())])])
+        return await ask_batch(worker, [InferenceRequest("r", b"", [Parameter("body", "", body.encode())])])
 
 
 async def evaluate(worker: ProcessWorker, expression: str) -> object:
@@ -266,7 +267,7 @@ async def test_kill_of_an_idle_worker_is_noticed(make: MakeBench) -> None:
 @pytest.mark.parametrize("body", ["time.sleep(1000)", "exec('while True: pass')"])
 async def test_stop_forces_a_busy_worker(make: MakeBench, body: str) -> None:
     worker = await make().start()
-    answer = worker.predict([InferenceRequest("r", b"", [Parameter("body", "", body.encode())])])
+    answer = ask_batch(worker, [InferenceRequest("r", b"", [Parameter("body", "", body.encode())])])
     await worker.stop(grace_s=0.1)
     with pytest.raises(WorkerDied):
         await answer
@@ -302,7 +303,7 @@ async def test_death_of_the_host_ends_its_workers_and_the_next_start_makes_anoth
 ) -> None:
     bench = make()
     idle, busy = await bench.start(), await bench.start()
-    answer = busy.predict([InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(1000)")])])
+    answer = ask_batch(busy, [InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(1000)")])])
     os.kill(bench.loads[0], signal.SIGKILL)
     for worker in (idle, busy):
         assert await reason(worker) == "the process that it was forked from ended"
@@ -364,7 +365,8 @@ from mms.server.config import Config
 async def main():
     spec = WorkerSpec(model_name="m", model_dir=sys.argv[1], handler="service.py")
     worker = await PreforkBackend(Config()).start(spec, lambda stream, line: print(line, flush=True))
-    busy = worker.predict([InferenceRequest("r", b"", [Parameter("body", "", sys.argv[2].encode())])])
+    request = InferenceRequest("r", b"", [Parameter("body", "", sys.argv[2].encode())])
+    worker.predict([request], lambda reply: None)
     print("pid", worker.pid, flush=True)
     await asyncio.Event().wait()
 

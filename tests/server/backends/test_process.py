@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import DEADLINE_S, until
+from fakes import ask as ask_batch
 from real import make_model
 
 from mms.protocol.messages import Failure, InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
@@ -84,7 +85,7 @@ async def launch(tmp_path: Path, config: Callable[..., Config], lines: Lines) ->
 async def ask(worker: ProcessWorker, body: str | bytes) -> PredictReply:
     value = body.encode() if isinstance(body, str) else body
     async with asyncio.timeout(LIMIT_S):
-        return await worker.predict([InferenceRequest("r", b"", [Parameter("body", "", value)])])
+        return await ask_batch(worker, [InferenceRequest("r", b"", [Parameter("body", "", value)])])
 
 
 async def evaluate(worker: ProcessWorker, expression: str) -> object:
@@ -293,7 +294,7 @@ async def test_stop_lets_an_idle_worker_leave_by_itself(launch: Launch, tmp_path
 
 async def test_stop_forces_a_busy_worker(launch: Launch) -> None:
     worker = await launch()
-    answer = worker.predict([InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(1000)")])])
+    answer = ask_batch(worker, [InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(1000)")])])
     await worker.stop(grace_s=0.1)
     with pytest.raises(WorkerDied):
         await answer
@@ -304,7 +305,7 @@ async def test_stop_forces_a_busy_worker(launch: Launch) -> None:
 
 async def test_worker_that_ignores_signals_is_stopped(launch: Launch) -> None:
     worker = await launch("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)" + EVALUATES)
-    worker.predict([InferenceRequest("r", b"", [Parameter("body", "", b"exec('while True: pass')")])])
+    ask_batch(worker, [InferenceRequest("r", b"", [Parameter("body", "", b"exec('while True: pass')")])])
     await worker.stop(grace_s=0)
     assert worker.pid is not None
     assert not psutil.pid_exists(worker.pid)
@@ -338,7 +339,7 @@ async def test_large_batch_is_taken_while_a_large_answer_is_sent(launch: Launch)
         "def handle(data, context):\n    return data and [bytes(r['body']) for r in data]\n", max_response_bytes=9 * MIB
     )
     sent = [bytes([number]) * (2 * MIB) for number in range(6)]
-    answers = [worker.predict([InferenceRequest("r", b"", [Parameter("body", "", body)])]) for body in sent]
+    answers = [ask_batch(worker, [InferenceRequest("r", b"", [Parameter("body", "", body)])]) for body in sent]
     async with asyncio.timeout(LIMIT_S):
         for answer, body in zip(answers, sent, strict=True):
             [result] = (await answer).results
@@ -380,7 +381,7 @@ async def test_worker_that_writes_garbage_to_its_socket_is_ended(launch: Launch,
 
 
 async def test_answer_that_nobody_asked_for_ends_the_worker(launch: Launch) -> None:
-    worker = await launch(GARBAGE.replace("{garbage}", r'b"\1\0\0\0\7\0\0\0\0\0\0\0[[],[]]"'))
+    worker = await launch(GARBAGE.replace("{garbage}", r'b"\2\0\0\0" + b"\x08" + bytes(7 + 8 + 8)'))
     reply = await ask(worker, "x")
     assert reply.results == []
     assert "an answer that nobody asked for" in await reason(worker)
@@ -431,7 +432,8 @@ from mms.server.config import Config
 async def main():
     spec = WorkerSpec(model_name="m", model_dir=sys.argv[1], handler="service.py")
     worker = await ProcessBackend(Config()).start(spec, lambda stream, line: print(line, flush=True))
-    busy = worker.predict([InferenceRequest("r", b"", [Parameter("body", "", sys.argv[2].encode())])])
+    request = InferenceRequest("r", b"", [Parameter("body", "", sys.argv[2].encode())])
+    worker.predict([request], lambda reply: None)
     print("pid", worker.pid, flush=True)
     await asyncio.Event().wait()
 
@@ -479,6 +481,6 @@ async def test_spec_travels_to_the_handler(launch: Launch) -> None:
     )
     request = InferenceRequest("r", b"", [Parameter("body", "application/json", b"{}")])
     async with asyncio.timeout(LIMIT_S):
-        [result] = (await worker.predict([request])).results
+        [result] = (await ask_batch(worker, [request])).results
     assert isinstance(result, Prediction)
     assert eval(bytes(result.body)) == ["ä name", 3, 5, "bytearray"]

@@ -10,7 +10,9 @@ from mms.server.http.answer import (
     Answer,
     error_answer,
     failure_answer,
+    is_plain,
     json_answer,
+    plain_head,
     prediction_answer,
     standard_phrase,
     status_answer,
@@ -100,3 +102,23 @@ def test_body_is_sent_where_the_status_has_one(status: int, body: bytes) -> None
 def test_errors_close(status: int, open_: bool) -> None:
     assert Answer(status=status).keeps_open(asked=True) is open_
     assert Answer(status=status).keeps_open(asked=False) is False
+
+
+def test_plain_head_is_the_head_of_a_plain_prediction() -> None:
+    prediction = Prediction(b"OK")
+    assert is_plain(prediction)
+    assert plain_head("id", 2) == prediction_answer(prediction).head("id", keep_alive=True)
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        Prediction(b"", 201),
+        Prediction(b"", 204),
+        Prediction(b"", 200, "Fine"),
+        Prediction(b"", 200, "", ""),
+        Prediction(b"", headers=[("a", "b")]),
+    ],
+)
+def test_any_other_prediction_is_not_plain(prediction: Prediction) -> None:
+    assert not is_plain(prediction)

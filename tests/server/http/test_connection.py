@@ -475,5 +475,4 @@ async def test_access_log_hears_of_every_answer(apis: StartApis) -> None:
         ("GET /ping?x=1 HTTP/1.1", 200),
         ("GET /nowhere HTTP/1.1", 404),
     ]
-    assert world.observer.statuses == [200, 200, 404]
     assert all(peer.startswith("127.0.0.1:") for peer, _, _ in world.observer.accesses)

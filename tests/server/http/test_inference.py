@@ -277,7 +277,7 @@ async def test_model_without_workers_is_a_503(world: Apis) -> None:
 
 
 async def test_fault_of_our_own_is_a_500_without_details(world: Apis, caplog: pytest.LogCaptureFixture) -> None:
-    def broken(requests: object) -> PredictReply:
+    def broken(requests: object, answered: object) -> None:
         raise KeyError("secret")
 
     world.backend.workers[0].predict = broken  # type: ignore[assignment]  # a backend with a bug

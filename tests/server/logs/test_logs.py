@@ -54,7 +54,7 @@ def test_all_five_files_exist_from_the_start(tmp_path: Path, open_logs: Callable
 
 def test_access_line(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
     logs = open_logs()
-    logs.access("127.0.0.1:56506", "POST", "/predictions/a\r\nb", "HTTP/1.1", 404, 3)
+    logs.answered("127.0.0.1:56506", "POST", "/predictions/a\r\nb", "HTTP/1.1", 404, 3)
     logs.close()
     assert lines(tmp_path / "l/access_log.log") == [
         '- /127.0.0.1:56506 "POST /predictions/a\\x0d\\x0ab HTTP/1.1" 404 3'
@@ -64,7 +64,7 @@ def test_access_line(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
 def test_metric_lines_have_a_timestamp(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
     logs = open_logs()
     for status in (200, 302, 404, 500):
-        logs.request_metric(status)
+        logs.answered("p", "GET", "/", "HTTP/1.1", status, 1)
     logs.metric("CPUUtilization", "Percent", 12.5)
     logs.worker_loaded("echo", 9000, 66)
     logs.close()
@@ -89,6 +89,17 @@ def test_model_metric_line(tmp_path: Path, open_logs: Callable[..., Logs]) -> No
         f"- PredictionTime.Milliseconds:0.02|#ModelName:echo,Level:Model|#hostname:{HOST},"
         "requestID:id1,id2,timestamp:1795364378"
     ]
+
+
+def test_prediction_time_line(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
+    logs = open_logs()
+    logs.prediction_time("echo", ["id1", "id2"], 0.02)
+    logs.close()
+    [line] = lines(tmp_path / "m/model_metrics.log")
+    assert re.sub(r"timestamp:\d{10}$", "timestamp:<T>", line) == (
+        f"- PredictionTime.Milliseconds:0.02|#ModelName:echo,Level:Model|#hostname:{HOST},"
+        "requestID:id1,id2,timestamp:<T>"
+    )
 
 
 def test_worker_lines_are_in_both_logs(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
@@ -128,7 +139,7 @@ def test_debug_shows_more(tmp_path: Path, open_logs: Callable[..., Logs]) -> Non
 
 def test_flush_of_the_root_handlers_writes_everything(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
     logs = open_logs()
-    logs.access("peer", "GET", "/ping", "HTTP/1.1", 200, 0)
+    logs.answered("peer", "GET", "/ping", "HTTP/1.1", 200, 0)
     for handler in logging.getLogger().handlers:
         handler.flush()
     assert lines(tmp_path / "l/access_log.log") == ['- /peer "GET /ping HTTP/1.1" 200 0']
@@ -165,7 +176,7 @@ def test_log4j_file_is_followed(tmp_path: Path, open_logs: Callable[..., Logs]) 
     logging.getLogger("mms.server.registry").info("Model loaded.")
     logs.metric("Hidden", "Count", 1)
     logs.worker_line("m", 1, "stdout", "once")
-    logs.access("p", "GET", "/", "HTTP/1.1", 200, 1)
+    logs.answered("p", "GET", "/", "HTTP/1.1", 200, 1)
     logs.close()
     assert (tmp_path / "l/mine.log").read_text() == (
         'INFO ModelManager Model loaded.\nINFO WorkerLifeCycle once\nINFO ACCESS_LOG /p "GET / HTTP/1.1" 200 1\n'
@@ -205,12 +216,13 @@ def test_python_configuration_in_json_takes_over(tmp_path: Path, open_logs: Call
     (tmp_path / "log.json").write_text(json.dumps(settings))
     logs = open_logs(log_config=tmp_path / "log.json")
     logging.getLogger("mms.server.registry").info("Model loaded.")
-    logs.access("p", "GET", "/", "HTTP/1.1", 200, 1)
+    logs.answered("p", "GET", "/", "HTTP/1.1", 200, 1)
     logs.worker_line("m", 1, "stderr", "100%")
     logs.close()
-    assert file.read_text().splitlines() == [
+    assert [re.sub(r"timestamp:\d{10}$", "timestamp:<T>", line) for line in file.read_text().splitlines()] == [
         "INFO MainThread mms.server.registry Model loaded.",
         'INFO main ACCESS_LOG /p "GET / HTTP/1.1" 200 1',
+        f"INFO main MMS_METRICS Requests2XX.Count:1|#Level:Host|#hostname:{HOST},timestamp:<T>",
         "WARNING W-m-1-stderr MODEL_LOG 100%",
     ]
     assert not (tmp_path / "l").exists()
