@@ -1,8 +1,9 @@
 """Messages to bytes and back, without input or output of its own. Both processes import it.
 
-A frame is a list of parts: `u32 count | count x u64 length | part 0 | part 1 ...`, little-endian. Texts and bodies are
-parts of their own, so an ordinary request needs no other coding, and a large body is never copied into the frame: the
-sender writes it from where it lies, and the receiver reads it into memory of its own.
+A frame is a list of parts: `u32 count | u64 bytes of all parts | count x u64 length | part 0 | part 1 ...`,
+little-endian. Texts and bodies are parts of their own, so an ordinary request needs no other coding, and a large body
+is never copied into the frame: the sender writes it from where it lies, and the receiver reads it into memory of its
+own.
 """
 
 import json
@@ -26,12 +27,12 @@ Buffer = bytes | bytearray
 
 BUFFER_BYTES = 1 << 18
 """Size of a reader's own buffer; a part that does not fit is received into memory of its own."""
-SMALL_FRAME_BYTES = 1 << 14
-"""Up to here it is quicker to copy a frame out of the buffer whole, and then to cut it, than part by part."""
+SMALL_FRAME_BYTES = 1 << 16
+"""Up to here one copy of the whole frame is quicker than to handle its parts one by one."""
 MAX_PARTS = 1 << 20
 MAX_PART_BYTES = 1 << 40
 
-_COUNT = struct.Struct("<I")
+_HEAD = struct.Struct("<IQ")
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -39,9 +40,12 @@ class FrameError(Exception):
     """The bytes are no frame of this protocol: the other side must not be trusted any further."""
 
 
-def encode(parts: Sequence[Buffer]) -> bytes:
-    """Return the head of a frame; send it, then the parts themselves."""
-    return struct.pack(f"<I{len(parts)}Q", len(parts), *map(len, parts))
+def pack(parts: Sequence[Buffer]) -> list[Buffer]:
+    """Return what to send for a frame: one buffer if it is small, else its head and then the parts themselves."""
+    lengths = list(map(len, parts))
+    size = sum(lengths)
+    head = struct.pack(f"<IQ{len(lengths)}Q", len(lengths), size, *lengths)
+    return [b"".join((head, *parts))] if size <= SMALL_FRAME_BYTES else [head, *parts]
 
 
 class FrameReader:
@@ -57,6 +61,8 @@ class FrameReader:
         self._start = 0
         self._end = 0
         self._count = 0
+        """Of the parts of a large frame, once its head is read."""
+        self._size = 0
         self._lengths: tuple[int, ...] = ()
         self._parts: list[Buffer] = []
         self._own: bytearray | None = None
@@ -88,44 +94,55 @@ class FrameReader:
             yield frame
 
     def _next_frame(self) -> list[Buffer] | None:
-        if not self._lengths and not self._read_lengths():
-            return None
-        lengths, parts = self._lengths, self._parts
-        if not parts and (size := sum(lengths)) <= SMALL_FRAME_BYTES:
-            if size > self._end - self._start:
+        if not self._count:
+            start = self._start
+            if self._end - start < _HEAD.size:
                 return None
-            frame = bytes(self._view[self._start : self._start + size])
-            self._start += size
-            at = 0
-            for length in lengths:
-                parts.append(frame[at : at + length])
-                at += length
-        while len(parts) < len(lengths):
-            part = self._take(lengths[len(parts)])
+            count, size = _HEAD.unpack_from(self._buffer, start)
+            if not 0 < count <= MAX_PARTS:
+                raise FrameError(f"a frame of {count} parts")
+            if size > self._max_frame_bytes:
+                raise FrameError(f"a frame of {size} bytes, more than {self._max_frame_bytes}")
+            if 8 * count + size <= SMALL_FRAME_BYTES:
+                return self._small_frame(start + _HEAD.size, count, size)
+            self._start += _HEAD.size
+            self._count, self._size = count, size
+        return self._large_frame()
+
+    def _small_frame(self, start: int, count: int, size: int) -> list[Buffer] | None:
+        """Cut a frame out of the buffer, where it has room in any case. Until all of it is there, nothing is taken."""
+        at = start + 8 * count
+        if at + size > self._end:
+            return None
+        lengths = struct.unpack_from(f"<{count}Q", self._buffer, start)
+        _check_size(lengths, size)
+        self._start = at + size
+        frame = bytes(self._view[at : at + size])
+        parts: list[Buffer] = []
+        at = 0
+        for length in lengths:
+            parts.append(frame[at : at + length])
+            at += length
+        return parts
+
+    def _large_frame(self) -> list[Buffer] | None:
+        """Take as much of a frame as is there, part by part."""
+        if not self._lengths:
+            table = self._take(8 * self._count)
+            if table is None:
+                return None
+            self._lengths = struct.unpack(f"<{self._count}Q", table)
+            _check_size(self._lengths, self._size)
+        parts = self._parts
+        while len(parts) < self._count:
+            part = self._take(self._lengths[len(parts)])
             if part is None:
                 return None
             parts.append(part)
+        self._count = 0
         self._lengths = ()
         self._parts = []
         return parts
-
-    def _read_lengths(self) -> bool:
-        if not self._count:
-            if self._end - self._start < _COUNT.size:
-                return False
-            (count,) = _COUNT.unpack_from(self._buffer, self._start)
-            if not 0 < count <= MAX_PARTS:
-                raise FrameError(f"a frame of {count} parts")
-            self._start += _COUNT.size
-            self._count = count
-        table = self._take(8 * self._count)
-        if table is None:
-            return False
-        self._lengths = struct.unpack(f"<{self._count}Q", table)
-        self._count = 0
-        if sum(self._lengths) > self._max_frame_bytes:
-            raise FrameError(f"a frame of {sum(self._lengths)} bytes, more than {self._max_frame_bytes}")
-        return True
 
     def _take(self, length: int) -> Buffer | None:
         """Return the next `length` bytes of the stream, or None while they are not all there."""
@@ -143,6 +160,11 @@ class FrameReader:
             self._own_end = have
             self._start = self._end = 0
         return None
+
+
+def _check_size(lengths: Sequence[int], size: int) -> None:
+    if sum(lengths) != size:
+        raise FrameError(f"a frame of {size} bytes whose parts have {sum(lengths)}")
 
 
 def encode_requests(requests: Sequence[InferenceRequest]) -> list[Buffer]:

@@ -40,7 +40,11 @@ class WorkerPool:
     @property
     def hopeful(self) -> bool:
         """Whether a request may expect an answer: false without workers, and when none of them can load its model."""
-        return any(not slot.load_failed and slot.state is not WorkerState.UNLOADING for slot in self.slots)
+        # On the path of every request, where a generator costs more than what it asks.
+        for slot in self.slots:  # noqa: SIM110
+            if not slot.load_failed and slot.state is not WorkerState.UNLOADING:
+                return True
+        return False
 
     def scale(self, minimum: int, maximum: int) -> tuple[list[Slot], list[Slot]]:
         """Aim at `minimum` to `maximum` workers; return the slots that were started and those that end now.

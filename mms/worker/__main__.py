@@ -20,9 +20,9 @@ from mms.protocol.frames import (
     FrameReader,
     decode_requests,
     decode_spec,
-    encode,
     encode_load_reply,
     encode_reply,
+    pack,
 )
 from mms.protocol.messages import LoadReply, WorkerSpec
 from mms.service import Service
@@ -33,8 +33,6 @@ Load = Callable[[WorkerSpec], Service]
 
 GATHER_S = 0.0005
 """How long an answer may wait for the next one, when requests lie ready."""
-SMALL_FRAME_BYTES = 1 << 16
-"""Up to here one `send` of a joined copy is cheaper than handing over each part."""
 MAX_BUFFERS = 1024
 """Of one `sendmsg`: IOV_MAX of Linux and macOS."""
 
@@ -75,11 +73,11 @@ def serve(connection: socket.socket, frames: Iterator[list[Buffer] | None], serv
             if not unsent:
                 since = time.monotonic()
             reply = encode_reply(service.predict(decode_requests(parts)))
-            unsent += [encode(reply), *reply]
+            unsent += pack(reply)
             # A bytearray is the handler's own memory, which it may use again for the next batch.
             is_due = bytearray in map(type, reply) or time.monotonic() - since > GATHER_S
         if unsent and (parts is None or is_due):
-            send_parts(connection, unsent)
+            send_buffers(connection, unsent)
             unsent = []
 
 
@@ -109,15 +107,15 @@ def receive(connection: socket.socket) -> Iterator[list[Buffer] | None]:
 
 def send(connection: socket.socket, parts: Sequence[Buffer]) -> None:
     """Write one frame, whole."""
-    send_parts(connection, [encode(parts), *parts])
+    send_buffers(connection, pack(parts))
 
 
-def send_parts(connection: socket.socket, parts: Sequence[Buffer]) -> None:
-    """Write frames that are encoded already."""
-    if sum(map(len, parts)) <= SMALL_FRAME_BYTES:
-        connection.sendall(b"".join(parts))
+def send_buffers(connection: socket.socket, buffers: Sequence[Buffer]) -> None:
+    """Write what `frames.pack` made, of one frame or of several."""
+    if len(buffers) == 1:
+        connection.sendall(buffers[0])
         return
-    unsent = [memoryview(part) for part in parts if part]
+    unsent = [memoryview(buffer) for buffer in buffers if buffer]
     while unsent:
         sent = connection.sendmsg(unsent[:MAX_BUFFERS])
         while unsent and sent >= len(unsent[0]):

@@ -20,9 +20,9 @@ from mms.protocol.frames import (
     FrameReader,
     decode_reply,
     decode_requests,
-    encode,
     encode_reply,
     encode_requests,
+    pack,
 )
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply
 from mms.server.batching import BatchQueue, Job
@@ -66,8 +66,8 @@ def hops(lane: ExpressLane, logs: Logs) -> Iterator[tuple[str, Hop, int]]:
     client = Client()
     small, answer = request(), reply()
     request_parts, reply_parts = encode_requests([small]), encode_reply(answer)
-    request_frame = b"".join([encode(request_parts), *request_parts])
-    reply_frame = b"".join([encode(reply_parts), *reply_parts])
+    request_frame = b"".join(pack(request_parts))
+    reply_frame = b"".join(pack(reply_parts))
     queue, reader = BatchQueue("bench", capacity=100), FrameReader()
     service = Service("bench", ".", None, lambda data, _context: ["OK"] * len(data or ()), None, 1)
     head_and_body = HEAD + BODY
@@ -90,11 +90,11 @@ def hops(lane: ExpressLane, logs: Logs) -> Iterator[tuple[str, Hop, int]]:
     yield "front: know the head again", lambda: lane.board(client, head_and_body), 1
     yield "front: make an id", RequestIds().new, 1
     yield "front: queue, put and take", through_queue, 1
-    yield "front: encode the request", lambda: encode(encode_requests([small])), 1
+    yield "front: encode the request", lambda: pack(encode_requests([small])), 1
     yield "worker: read the frame", lambda: read(request_frame), 1
     yield "worker: decode the request", lambda: decode_requests(request_parts), 1
     yield "worker: Service.predict, no-op", lambda: service.predict([small]), 1
-    yield "worker: encode the reply", lambda: encode(encode_reply(answer)), 1
+    yield "worker: encode the reply", lambda: pack(encode_reply(answer)), 1
     yield "front: read the frame", lambda: read(reply_frame), 1
     yield "front: decode the reply", lambda: decode_reply(reply_parts), 1
     yield "front: answer head", lambda: plain_head(small.request_id, 2), 1
@@ -134,12 +134,13 @@ def spread_of(hop: Hop, calls: int, repeats: int, seconds: float) -> dict[str, f
 async def whole_front(lane: ExpressLane, repeats: int, seconds: float) -> dict[str, float]:
     """Time requests from their bytes to the bytes of their answers, by a worker that answers at once."""
     found = []
+    clients = [Client() for _ in range(IN_FLIGHT)]
     for _ in range(repeats):
         answered = 0
         begin_ns = time.perf_counter_ns()
         while time.perf_counter_ns() - begin_ns < seconds * 1e9:
-            clients = [Client() for _ in range(IN_FLIGHT)]
             for client in clients:
+                client.answers.clear()
                 client.ask(lane, HEAD + BODY)
             while not all(client.answers for client in clients):
                 await asyncio.sleep(0)

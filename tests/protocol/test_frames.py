@@ -37,7 +37,7 @@ REQUESTS = [
 
 def wire(parts: Sequence[Buffer]) -> bytes:
     """Return a frame as the receiver sees it."""
-    return b"".join([frames.encode(parts), *parts])
+    return b"".join(frames.pack(parts))
 
 
 def read(reader: FrameReader, data: bytes, chunk: int = 1 << 16) -> Iterator[list[Buffer]]:
@@ -128,7 +128,7 @@ def test_large_parts_between_small_ones(size: int, chunk: int) -> None:
 
 def test_large_part_is_received_into_memory_of_its_own() -> None:
     reader = FrameReader()
-    assert list(read(reader, frames.encode([b"x" * 4 * MIB]))) == []
+    assert list(read(reader, frames.pack([b"x" * 4 * MIB])[0])) == []
     buffer = reader.get_buffer()
     assert len(buffer) == 4 * MIB
     buffer[:] = b"y" * 4 * MIB
@@ -160,7 +160,7 @@ def test_frame_may_have_as_many_parts_as_a_large_batch_needs() -> None:
 @pytest.mark.parametrize("count", [0, frames.MAX_PARTS + 1, 0xFFFFFFFF])
 def test_implausible_number_of_parts_is_refused(count: int) -> None:
     with pytest.raises(FrameError, match=f"a frame of {count} parts"):
-        list(read(FrameReader(), struct.pack("<I", count) + bytes(64)))
+        list(read(FrameReader(), struct.pack("<IQ", count, 0) + bytes(64)))
 
 
 @pytest.mark.parametrize("text", [b"[METRICS]Size.MB:1", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100])
@@ -169,11 +169,18 @@ def test_text_that_is_no_frame_is_refused(text: bytes) -> None:
         list(read(FrameReader(), text))
 
 
-@pytest.mark.parametrize("lengths", [(101,), (50, 51), (1 << 63, 1 << 63)])
-def test_frame_larger_than_agreed_is_refused_before_its_bytes_arrive(lengths: tuple[int, ...]) -> None:
-    head = struct.pack(f"<I{len(lengths)}Q", len(lengths), *lengths)
+@pytest.mark.parametrize("size", [101, 1 << 20, 1 << 63])
+def test_frame_larger_than_agreed_is_refused_before_its_bytes_arrive(size: int) -> None:
     with pytest.raises(FrameError, match="more than 100"):
-        list(read(FrameReader(max_frame_bytes=100), head))
+        list(read(FrameReader(max_frame_bytes=100), struct.pack("<IQ", 1, size)))
+
+
+@pytest.mark.parametrize("lengths", [(99,), (101,), (50, 51), (1 << 63, 1 << 63)])
+@pytest.mark.parametrize("size", [100, frames.SMALL_FRAME_BYTES])
+def test_frame_whose_parts_are_not_its_size_is_refused(size: int, lengths: tuple[int, ...]) -> None:
+    head = struct.pack(f"<IQ{len(lengths)}Q", len(lengths), size, *lengths)
+    with pytest.raises(FrameError, match=f"a frame of {size} bytes whose parts have {sum(lengths)}"):
+        list(read(FrameReader(), head + bytes(size)))
 
 
 def test_frame_of_exactly_the_agreed_size_is_read() -> None:

@@ -16,9 +16,9 @@ from mms.protocol.frames import (
     FrameReader,
     decode_load_reply,
     decode_reply,
-    encode,
     encode_requests,
     encode_spec,
+    pack,
 )
 from mms.protocol.messages import Failure, InferenceRequest, LoadReply, Parameter, Prediction, PredictReply, WorkerSpec
 
@@ -50,7 +50,7 @@ class Front:
         self._frames: list[list[Buffer]] = []
 
     def send(self, parts: Sequence[Buffer]) -> None:
-        self.socket.sendall(b"".join([encode(parts), *parts]))
+        self.socket.sendall(b"".join(pack(parts)))
 
     def receive(self) -> list[Buffer]:
         while not self._frames:
@@ -110,14 +110,14 @@ def test_loads_once_then_answers_batch_after_batch(front: Front, model: Callable
 def test_batches_sent_together_are_answered_in_order(front: Front, model: Callable[[str], Path]) -> None:
     front.load(model(ECHO))
     parts = [encode_requests([InferenceRequest("r", b"", [Parameter("body", "", b"%d" % n)])]) for n in range(50)]
-    front.socket.sendall(b"".join(b"".join([encode(part), *part]) for part in parts))
+    front.socket.sendall(b"".join(b"".join(pack(part)) for part in parts))
     assert [bodies(decode_reply(front.receive())) for _ in parts] == [[b"%d" % n] for n in range(50)]
 
 
 def test_spec_and_batch_sent_together_are_both_answered(front: Front, model: Callable[[str], Path]) -> None:
     spec = encode_spec(WorkerSpec(model_name="m", model_dir=str(model(ECHO)), handler="service.py"))
     batch = encode_requests([InferenceRequest("r", b"", [Parameter("body", "", b"x")])])
-    front.socket.sendall(b"".join([encode(spec), *spec, encode(batch), *batch]))
+    front.socket.sendall(b"".join([*pack(spec), *pack(batch)]))
     assert decode_load_reply(front.receive()).code == 200
     assert bodies(decode_reply(front.receive())) == [b"x"]
 

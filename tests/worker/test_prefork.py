@@ -17,9 +17,9 @@ from mms.protocol.frames import (
     FrameReader,
     decode_load_reply,
     decode_reply,
-    encode,
     encode_requests,
     encode_spec,
+    pack,
 )
 from mms.protocol.messages import InferenceRequest, LoadReply, Parameter, Prediction, WorkerSpec
 
@@ -45,7 +45,7 @@ class Line:
         self._frames: list[list[Buffer]] = []
 
     def send(self, parts: Sequence[Buffer]) -> None:
-        self.socket.sendall(b"".join([encode(parts), *parts]))
+        self.socket.sendall(b"".join(pack(parts)))
 
     def receive(self) -> list[Buffer]:
         while not self._frames:

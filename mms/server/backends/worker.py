@@ -16,16 +16,15 @@ from mms.protocol.frames import (
     FrameReader,
     decode_load_reply,
     decode_reply,
-    encode,
     encode_requests,
     encode_spec,
+    pack,
 )
 from mms.protocol.messages import InferenceRequest, LoadReply, WorkerSpec
 from mms.server.backends.base import Answered
 from mms.server.backends.output import WorkerOutput
 from mms.server.errors import WorkerDied, WorkerInitializationException
 
-SMALL_FRAME_BYTES = 1 << 16
 REPLY_OVERHEAD_BYTES = 1 << 24
 """What the header of a reply (metrics, response headers) may take beyond the bodies themselves."""
 LOG_DRAIN_S = 1.0
@@ -191,11 +190,7 @@ class ProcessWorker(asyncio.BufferedProtocol):
 
     def _send(self, parts: Sequence[Buffer]) -> None:
         assert self._transport is not None
-        head = encode(parts)
-        if sum(map(len, parts)) <= SMALL_FRAME_BYTES:
-            self._transport.write(b"".join([head, *parts]))
-        else:
-            self._transport.writelines([head, *parts])
+        self._transport.writelines(pack(parts))
 
 
 def _why(code: int | None) -> str:

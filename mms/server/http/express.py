@@ -56,7 +56,7 @@ class Sink(Protocol):
         """Take one answered request."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """What the head of an ordinary request says."""
 

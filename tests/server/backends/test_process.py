@@ -355,7 +355,7 @@ async def test_answer_above_the_limit_fails_and_the_worker_lives(launch: Launch)
 
 
 GARBAGE = """
-import os, socket
+import os, socket, struct
 
 def handle(data, context):
     if data is None:
@@ -381,7 +381,7 @@ async def test_worker_that_writes_garbage_to_its_socket_is_ended(launch: Launch,
 
 
 async def test_answer_that_nobody_asked_for_ends_the_worker(launch: Launch) -> None:
-    worker = await launch(GARBAGE.replace("{garbage}", r'b"\2\0\0\0" + b"\x08" + bytes(7 + 8 + 8)'))
+    worker = await launch(GARBAGE.replace("{garbage}", "struct.pack('<IQQQd', 2, 8, 8, 0, 0)"))
     reply = await ask(worker, "x")
     assert reply.results == []
     assert "an answer that nobody asked for" in await reason(worker)
