@@ -18,6 +18,7 @@ from mms.protocol.messages import (
     LoadReply,
     MetricRecord,
     Parameter,
+    Pieces,
     Prediction,
     PredictReply,
     WorkerSpec,
@@ -29,6 +30,9 @@ BUFFER_BYTES = 1 << 18
 """Size of a reader's own buffer; a part that does not fit is received into memory of its own."""
 SMALL_FRAME_BYTES = 1 << 16
 """Up to here one copy of the whole frame is quicker than to handle its parts one by one."""
+SOCKET_BUFFER_BYTES = 1 << 22
+"""What either side lets the kernel hold of what it sends, as far as the system allows: a large body then needs few
+turns of sender and receiver."""
 MAX_PARTS = 1 << 20
 MAX_PART_BYTES = 1 << 40
 
@@ -45,7 +49,15 @@ def pack(parts: Sequence[Buffer]) -> list[Buffer]:
     lengths = list(map(len, parts))
     size = sum(lengths)
     head = struct.pack(f"<IQ{len(lengths)}Q", len(lengths), size, *lengths)
-    return [b"".join((head, *parts))] if size <= SMALL_FRAME_BYTES else [head, *parts]
+    if size <= SMALL_FRAME_BYTES:
+        return [b"".join((head, *parts))]
+    buffers: list[Buffer] = [head]
+    for part in parts:
+        if isinstance(part, Pieces):
+            buffers += part.pieces
+        else:
+            buffers.append(part)
+    return buffers
 
 
 class FrameReader:
@@ -147,13 +159,16 @@ class FrameReader:
     def _take(self, length: int) -> Buffer | None:
         """Return the next `length` bytes of the stream, or None while they are not all there."""
         if self._own is not None:
-            taken, self._own = self._own, None
-            return taken
+            own, self._own = self._own, None
+            return own
         have = self._end - self._start
+        is_large = length >= BUFFER_BYTES // 4
         if length <= have:
             self._start += length
-            return bytes(self._view[self._start - length : self._start])
-        if length >= BUFFER_BYTES // 4:
+            taken = self._view[self._start - length : self._start]
+            # A handler gets a large value as it is, and a small one as a copy (service.py).
+            return bytearray(taken) if is_large else bytes(taken)
+        if is_large:
             self._own = bytearray(length)
             self._own_view = memoryview(self._own)
             self._own_view[:have] = self._view[self._start : self._end]

@@ -27,6 +27,22 @@ class WorkerSpec:
     max_response_bytes: int = 6553500
 
 
+class Pieces:
+    """A large value in the pieces in which it came: they are sent on one by one, and only the worker joins them."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = pieces
+        self.size = sum(map(len, pieces))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.pieces)
+
+
 @dataclass(slots=True)
 class Parameter:
     """One named input of a request: the whole body, a form field or one part of a multipart body."""
@@ -35,6 +51,7 @@ class Parameter:
     content_type: str
     """As the client sent it, or the empty string."""
     value: bytes
+    """In a worker perhaps a bytearray, in the front end perhaps Pieces."""
 
 
 @dataclass(slots=True)

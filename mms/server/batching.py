@@ -69,7 +69,11 @@ class BatchQueue:
         self._max_delay_s = max_delay_s
         self._jobs: deque[Job] = deque()
         self._takers: deque[Taker] = deque()
+        self._patient: deque[Taker] = deque()
+        """Those that take full batches only, while nobody else wants any."""
         self._delay: asyncio.TimerHandle | None = None
+        self.ahead = 0
+        """How many jobs wait in the hands of workers that are still busy with others: they count as waiting here."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -77,26 +81,30 @@ class BatchQueue:
     def put(self, job: Job) -> None:
         """Append a job. Raises ServiceUnavailableException when `capacity` jobs wait already."""
         # The batch that is being collected has left the queue as far as MMS's limit is concerned.
-        limit = self._capacity + (self._batch_size if self._takers else 0)
+        limit = self._capacity - self.ahead + (self._batch_size if self._takers else 0)
         if len(self._jobs) >= limit and not self._drop_abandoned(limit):
             raise ServiceUnavailableException(
                 f"No worker is available to serve request for model: {self._model_name}. "
                 "Consider increasing job queue size."
             )
         self._jobs.append(job)
-        if self._takers:
+        if self._takers or self._patient:
             self._hand_out()
 
-    def take(self, taker: Taker) -> None:
-        """Call `taker` with the next batch, once; perhaps at once."""
-        self._takers.append(taker)
+    def take(self, taker: Taker, *, only_full: bool = False) -> None:
+        """Call `taker` with the next batch, once; perhaps at once.
+
+        One that takes `only_full` batches is in no hurry: it waits until there is one that nobody else wants.
+        """
+        (self._patient if only_full else self._takers).append(taker)
         if self._jobs:
             self._hand_out()
 
     def untake(self, taker: Taker) -> None:
         """Forget a taker that has not been called yet; unknown ones are ignored."""
-        if taker in self._takers:
-            self._takers.remove(taker)
+        for takers in (self._takers, self._patient):
+            if taker in takers:
+                takers.remove(taker)
         if not self._takers:
             self._stop_delay()
 
@@ -114,30 +122,37 @@ class BatchQueue:
     def close(self, error: MMSError) -> None:
         """Fail every waiting job and forget the takers."""
         self._takers.clear()
+        self._patient.clear()
         self.fail_all(error)
 
     def _hand_out(self) -> None:
-        while self._takers and self._jobs:
-            if len(self._jobs) < self._batch_size and self._max_delay_s > 0:
-                if self._delay is None:
-                    self._delay = asyncio.get_running_loop().call_later(self._max_delay_s, self._delay_is_over)
+        while self._jobs:
+            is_full = len(self._jobs) >= self._batch_size
+            if self._takers:
+                if not is_full and self._max_delay_s > 0:
+                    if self._delay is None:
+                        self._delay = asyncio.get_running_loop().call_later(self._max_delay_s, self._delay_is_over)
+                    return
+                self._stop_delay()
+                self._hand_out_one(self._takers)
+            elif is_full and self._patient:
+                self._hand_out_one(self._patient)
+            else:
                 return
-            self._stop_delay()
-            self._hand_out_one()
 
     def _delay_is_over(self) -> None:
         self._delay = None
-        self._hand_out_one()
+        self._hand_out_one(self._takers)
         self._hand_out()
 
-    def _hand_out_one(self) -> None:
+    def _hand_out_one(self, takers: deque[Taker]) -> None:
         batch: list[Job] = []
         while self._jobs and len(batch) < self._batch_size:
             job = self._jobs.popleft()
             if not job.abandoned:
                 batch.append(job)
         if batch:
-            self._takers.popleft()(batch)
+            takers.popleft()(batch)
 
     def _drop_abandoned(self, limit: int) -> bool:
         """Make room by forgetting jobs whose client has left; say whether there is room now."""

@@ -15,10 +15,11 @@ from mms.server.workplace import WorkerState, Workplace
 
 logger = logging.getLogger(__name__)
 
-PREFETCHED_BATCHES = 8
-"""How many batches a worker may hold while it is alone and quick: it finds the next one in its socket instead of
-waiting for the front end, and both wake up less often. It changes no order: with one worker there is only one."""
-QUICK_S = 0.001
+IN_HAND = ((0.001, 8), (0.25, 2))
+"""How many batches a worker may hold while it is alone, by the seconds that it takes for one: it finds the next one in
+its socket instead of waiting for the front end, and both wake up less often. It changes no order: with one worker there
+is only one. Only full batches go ahead of time, and what they hold still counts as waiting. One that takes longer has
+nothing to gain, and whoever ends it should not wait for more than what runs."""
 STOP_GRACE_S = 5.0
 """How long an idle worker may take to leave once its socket is closed."""
 
@@ -56,6 +57,7 @@ class Slot:
         self._service_s = 1.0
         """How long the worker takes for a batch: an average in which the last ten count most."""
         self._asked = False
+        self._asked_ahead = False
         self._watchdog: asyncio.TimerHandle | None = None
         self.load_failed = False
         self._draining = asyncio.Event()
@@ -173,13 +175,19 @@ class Slot:
             self._ask()
 
     def _ask(self) -> None:
-        """Ask the queue for a batch: when there is none in hand, or ahead of time (PREFETCHED_BATCHES)."""
-        if self._asked or self._draining.is_set():
+        """Ask the queue for a batch: when there is none in hand, or ahead of time (IN_HAND)."""
+        if self._draining.is_set():
             return
         in_hand = len(self._batches)
-        if in_hand == 0 or (in_hand < PREFETCHED_BATCHES and self._service_s < QUICK_S and self._is_alone()):
-            self._asked = True
-            self._workplace.queue.take(self._take)
+        if in_hand and (in_hand >= most_in_hand(self._service_s) or not self._is_alone()):
+            return
+        is_ahead = in_hand > 0
+        if self._asked:
+            if is_ahead or not self._asked_ahead:
+                return
+            self._ask_no_more()
+        self._asked, self._asked_ahead = True, is_ahead
+        self._workplace.queue.take(self._take, only_full=is_ahead)
 
     def _ask_no_more(self) -> None:
         self._asked = False
@@ -195,7 +203,9 @@ class Slot:
             # It died idle and nothing was sent: the batch goes to another worker, or waits for the next.
             self._workplace.queue.put_back(batch)
             return
-        if not self._batches:
+        if self._batches:
+            self._workplace.queue.ahead += len(batch)
+        else:
             self._begun = self._loop.time()
             self._idle.clear()
         self._batches.append(batch)
@@ -211,6 +221,8 @@ class Slot:
             # Its time was up, and everybody has been told.
             return
         batch = self._batches.popleft()
+        if self._batches:
+            self._workplace.queue.ahead -= len(self._batches[0])
         now = self._loop.time()
         self._service_s += (now - self._begun - self._service_s) / 10
         self._begun = now
@@ -236,6 +248,7 @@ class Slot:
             for job in batches.popleft():
                 job.fail(error)
         for batch in reversed(batches):
+            self._workplace.queue.ahead -= len(batch)
             self._workplace.queue.put_back(batch)
         self._idle.set()
 
@@ -268,3 +281,11 @@ class Slot:
 
     def _log_line(self, stream: str, line: str) -> None:
         self._workplace.observer.worker_line(self._workplace.spec.model_name, self.number, stream, line)
+
+
+def most_in_hand(service_s: float) -> int:
+    """Return how many batches a worker may hold that is alone and takes so long for one; see IN_HAND."""
+    for limit_s, batches in IN_HAND:
+        if service_s < limit_s:
+            return batches
+    return 1

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from mms.protocol.frames import (
+    SOCKET_BUFFER_BYTES,
     Buffer,
     FrameReader,
     decode_requests,
@@ -55,6 +56,7 @@ def prepare() -> None:
 
 def work(connection: socket.socket, load: Load) -> None:
     """Answer the first frame with a LoadReply and every later one with a PredictReply, until the socket ends."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
     # Broken pipe: the front end is gone or has given this worker up, and there is nobody left to tell.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         frames = receive(connection)

@@ -15,6 +15,7 @@ from mms.protocol.messages import (
     LoadReply,
     MetricRecord,
     Parameter,
+    Pieces,
     Prediction,
     PredictReply,
     WorkerSpec,
@@ -135,6 +136,15 @@ def test_large_part_is_received_into_memory_of_its_own() -> None:
     [[part]] = reader.received(4 * MIB)
     assert isinstance(part, bytearray)
     assert part == b"y" * 4 * MIB
+
+
+def test_large_value_in_pieces_arrives_whole() -> None:
+    pieces = [bytes([number]) * 70_000 for number in range(5)]
+    request = InferenceRequest("r", b"", [Parameter("body", "", Pieces(pieces))])  # type: ignore[arg-type]
+    buffers = frames.pack(frames.encode_requests([request]))
+    assert all(any(buffer is piece for buffer in buffers) for piece in pieces), "a piece was copied"
+    [parts] = read(FrameReader(), b"".join(buffers))
+    assert frames.decode_requests(parts)[0].parameters == [Parameter("body", "", b"".join(pieces))]
 
 
 def test_parts_survive_the_next_frame() -> None:

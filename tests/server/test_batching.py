@@ -241,6 +241,34 @@ async def test_taker_that_puts_its_batch_back_does_not_get_it_again() -> None:
     assert healthy.batches == ["a"]
 
 
+async def test_taker_of_full_batches_waits_for_one_that_nobody_else_wants() -> None:
+    queue = queue_of(batch_size=2, max_delay_s=LONG_S)
+    patient, hungry = Taker(queue), Taker(queue)
+    queue.take(patient.take, only_full=True)
+    hungry.ready()
+    for name in "abc":
+        queue.put(job(name))
+    assert (hungry.batches, patient.batches) == (["ab"], [])
+    queue.put(job("d"))
+    assert patient.batches == ["cd"]
+
+
+async def test_taker_of_full_batches_leaves_the_capacity_as_it_is() -> None:
+    queue = queue_of("a", capacity=1, batch_size=2)
+    queue.take(Taker(queue).take, only_full=True)
+    with pytest.raises(ServiceUnavailableException):
+        queue.put(job("b"))
+
+
+async def test_jobs_that_went_ahead_count_against_the_capacity() -> None:
+    queue = queue_of("a", capacity=3)
+    queue.ahead = 2
+    with pytest.raises(ServiceUnavailableException):
+        queue.put(job("b"))
+    queue.ahead = 1
+    queue.put(job("b"))
+
+
 async def test_untaken_taker_gets_nothing() -> None:
     queue = queue_of()
     gone, other = Taker(queue).ready(), Taker(queue).ready()

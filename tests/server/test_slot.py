@@ -10,8 +10,13 @@ from fakes import DEADLINE_S, FakeWorker, until
 
 from mms.protocol.messages import Failure, MetricRecord, Prediction, PredictReply
 from mms.server.batching import Result
-from mms.server.errors import InternalServerException, WorkerDied, WorkerInitializationException
-from mms.server.slot import PREFETCHED_BATCHES, Slot
+from mms.server.errors import (
+    InternalServerException,
+    ServiceUnavailableException,
+    WorkerDied,
+    WorkerInitializationException,
+)
+from mms.server.slot import Slot, most_in_hand
 from mms.server.workplace import BACKOFF_S, WorkerState, Workplace
 
 MakeBench = Callable[..., Bench]
@@ -90,11 +95,45 @@ async def quick(b: Bench, slot: Slot) -> FakeWorker:
 async def test_quick_worker_that_is_alone_gets_batches_ahead_of_time(bench: MakeBench) -> None:
     b = bench()
     worker = await quick(b, b.slot(is_alone=True))
-    futures = [b.ask(str(number)) for number in range(PREFETCHED_BATCHES + 2)]
-    assert b.backend.batches == [[str(number)] for number in range(PREFETCHED_BATCHES)]
+    futures = [b.ask(str(number)) for number in range(10)]
+    assert b.backend.batches == [[str(number)] for number in range(8)]
     for number, future in enumerate(futures):
         worker.answer()
         assert await b.answer_to(future) == str(number).encode()
+
+
+async def test_only_full_batches_go_ahead_of_time(bench: MakeBench) -> None:
+    b = bench(batch_size=2)
+    worker = await quick(b, b.slot(is_alone=True))
+    futures = [b.ask(name) for name in "abc"]
+    assert b.backend.batches == [["a"], ["b", "c"]]
+    futures.append(b.ask("d"))
+    assert len(b.backend.batches) == 2
+    for _ in range(3):
+        worker.answer()
+    assert b.backend.batches == [["a"], ["b", "c"], ["d"]]
+    assert [await b.answer_to(future) for future in futures] == [b"a", b"b", b"c", b"d"]
+
+
+@pytest.mark.parametrize(("service_s", "batches"), [(0.0, 8), (0.0009, 8), (0.001, 2), (0.249, 2), (0.25, 1), (60, 1)])
+def test_the_longer_a_worker_takes_the_less_goes_ahead(service_s: float, batches: int) -> None:
+    assert most_in_hand(service_s) == batches
+
+
+async def test_what_went_ahead_of_time_still_counts_as_waiting(bench: MakeBench) -> None:
+    b = bench(capacity=3)
+    worker = await quick(b, b.slot(is_alone=True))
+    futures = [b.ask(name) for name in "abcd"]
+    assert b.backend.batches == [["a"], ["b"], ["c"], ["d"]]
+    with pytest.raises(ServiceUnavailableException):
+        b.ask("e")
+    worker.answer()
+    futures.append(b.ask("e"))
+    worker.die()
+    b.backend.hold = False
+    assert isinstance(await error_of(futures[1]), WorkerDied)
+    assert [await b.answer_to(future) for future in [futures[0], *futures[2:]]] == [b"a", b"c", b"d", b"e"]
+    assert b.queue.ahead == 0
 
 
 async def test_quick_worker_among_others_gets_one_batch_at_a_time(bench: MakeBench) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 import psutil
 
 from mms.protocol.frames import (
+    SOCKET_BUFFER_BYTES,
     Buffer,
     FrameError,
     FrameReader,
@@ -70,6 +71,7 @@ class ProcessWorker(asyncio.BufferedProtocol):
         """Take over a process that was just started, and our end of its socket."""
         max_frame_bytes = spec.batch_size * spec.max_response_bytes + REPLY_OVERHEAD_BYTES
         worker = cls(process, output, max_frame_bytes=max_frame_bytes)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         try:
             await asyncio.get_running_loop().create_connection(lambda: worker, sock=connection)
         except BaseException:

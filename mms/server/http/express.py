@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mms.protocol.messages import Failure, InferenceRequest, Parameter, Prediction
+from mms.protocol.messages import Failure, InferenceRequest, Parameter, Pieces, Prediction
 from mms.server.errors import InternalServerException, MMSError
 from mms.server.http.answer import (
     Answer,
@@ -220,19 +220,26 @@ class Ride:
     def _submit(self) -> None:
         head, lane = self._head, self._lane
         self.id = lane.new_id()
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         try:
             model = lane.registry.get(head.model)
             if head.is_divided:
-                parameters = body_parameters(head.content_type, body)
+                parameters = body_parameters(head.content_type, b"".join(self._body))
             else:
-                parameters = [Parameter("body", head.content_type, body)]
+                parameters = [Parameter("body", head.content_type, self._whole_body())]
             model.submit(InferenceRequest(self.id, head.headers, parameters), self)
         except MMSError as exc:
             self.set_exception(exc)
         except Exception as exc:
             logger.exception("Request %s (POST %s) failed", self.id, head.target)
             self.set_exception(exc)
+
+    def _whole_body(self) -> bytes:
+        pieces = self._body
+        if len(pieces) == 1:
+            return pieces[0]
+        if self._head.body_bytes <= SMALL_BODY_BYTES:
+            return b"".join(pieces)
+        return Pieces(pieces)  # type: ignore[return-value]  # as good as bytes to those who send it on
 
     def _answer(self, answer: Answer) -> None:
         keep_alive = answer.keeps_open(asked=True)
