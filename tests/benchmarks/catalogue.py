@@ -1,31 +1,28 @@
 """All rows under load: what is asked of whom, and what the project wants of it."""
 
-import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
-from .figures import Goal, Values
-from .models import CHECKOUT, MMS_VISION_HANDLER, photo
+from .figures import Goal
+from .limit import in_process
+from .models import MMS_TEMPLATE, OUR_TEMPLATE, photo
 from .rows import Bench, Row
 from .servers import Server, Setup
 from .under_load import Contestant, UnderLoad, everybody
-from .wrk import Load, LoadError
+from .wrk import Load
 
 RATE = "requests_per_s"
-WORKER_ENVIRONMENT: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "MXNET_USE_OPERATOR_TUNING": "0"}
-"""What our server gives its workers, for the loop without a server."""
 OK = b"OK"
 SMALL = b"ping"
 MIDDLE_BYTES = 100 << 10
 LARGE_BYTES = 5 << 20
 MANY_MODELS = 200
+BATCH_SIZE = 8
 
-PEERS = ("ours", "before", "mms", "mms-tuned", "aiohttp")
 SERVERS = ("ours", "before", "mms")
 """`before` is an older checkout, where one is given."""
+ALL = (*SERVERS, "mms-tuned", "aiohttp", "torchserve", "litserve")
 
 
 def small(concurrency: int) -> Load:
@@ -62,7 +59,7 @@ def noop() -> UnderLoad:
         )
     return UnderLoad(
         {row: partial(small, concurrency) for concurrency, row in rows.items()},
-        everybody(lambda bench: Setup(archive=bench.models.archive("noop"), answer="noop"), *PEERS),
+        everybody(lambda bench: Setup(archive=bench.models.archive("noop"), answer="noop"), *ALL),
     )
 
 
@@ -76,49 +73,40 @@ def echo(name: str, size: int, *goals: Goal) -> UnderLoad:
     )
 
 
+def vision_archive(bench: Bench, peer: str) -> Path:
+    """Return SqueezeNet with the template that the peer comes with."""
+    return bench.models.squeezenet(MMS_TEMPLATE if peer == "mms" else OUR_TEMPLATE)
+
+
+def everybody_sees(bench: Bench, *names: str, workers: int = 1, batch_size: int = 1) -> list[Contestant]:
+    """Let those of the named peers that are there serve SqueezeNet; MMS with our template as well."""
+
+    def contestant(name: str, peer: str, archive: Path) -> Contestant:
+        setup = Setup(archive=archive, workers=workers, batch_size=batch_size, max_batch_delay_ms=2)
+        return Contestant(name, bench.peers[peer], setup)
+
+    contestants = [contestant(name, name, vision_archive(bench, name)) for name in names if name in bench.peers]
+    if "mms" in bench.peers:
+        contestants.append(contestant("mms-our-template", "mms", bench.models.squeezenet()))
+    return contestants
+
+
 def squeezenet(workers: int, concurrency: int) -> UnderLoad:
     """SqueezeNet on a photo, with each server's own template, and ours under MMS as well."""
-
-    def lineup(bench: Bench) -> Sequence[Contestant]:
-        ours = Setup(archive=bench.models.squeezenet(), workers=workers)
-        theirs = Setup(archive=bench.models.squeezenet(), workers=workers, handler=MMS_VISION_HANDLER)
-        contestants = [Contestant(name, bench.peers[name], ours) for name in ("ours", "before") if name in bench.peers]
-        if "mms" in bench.peers:
-            contestants.append(Contestant("mms", bench.peers["mms"], theirs))
-            contestants.append(Contestant("mms-our-template", bench.peers["mms"], ours))
-        return contestants
-
+    goals = (
+        Goal(metric=RATE, against="mms", at_least=1.4),
+        Goal(metric=RATE, against="loop", at_least=0.95),
+        Goal(metric=RATE, of="ours-plain", against="mms", at_least=1.3),
+        Goal(metric=RATE, of="ours-plain", against="loop-plain", at_least=0.95),
+    )
     title = f"SqueezeNet, {workers} worker{'s' if workers > 1 else ''}, {concurrency} clients"
-    goals = (Goal(metric=RATE, against="mms", at_least=1.3), Goal(metric=RATE, against="loop", at_least=0.95))
-    row = Row(f"squeezenet-{workers}", title, goals)
-    limit = partial(in_process, workers=workers)
-    return UnderLoad({row: lambda: picture(concurrency)}, lineup, answers_agree=True, limit=limit)
-
-
-def in_process(bench: Bench, *, workers: int) -> Values:
-    """Run our template in loops without a server, as many at once as there would be workers."""
-    body = bench.folder / "photo.jpg"
-    body.write_bytes(photo())
-    folder = bench.models.squeezenet_folder()
-    command = [sys.executable, "-m", "tests.benchmarks.loop", str(folder), "mxnet_vision_service:handle", str(body)]
-    environment = {**os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{folder}", **WORKER_ENVIRONMENT}
-    with contextlib.ExitStack() as stack:
-        loops = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [*command, str(bench.options.seconds)],
-                    env=environment,
-                    cwd=folder,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for _ in range(workers)
-        ]
-        printed = [loop.communicate()[0] for loop in loops]
-    if not all(printed):
-        raise LoadError("the loop without a server failed")
-    return {RATE: sum(float(one) for one in printed)}
+    return UnderLoad(
+        {Row(f"squeezenet-{workers}", title, goals): lambda: picture(concurrency)},
+        lambda bench: everybody_sees(bench, "ours", "ours-plain", "before", "mms", workers=workers),
+        answers_agree=True,
+        warmed_by="echo",
+        limits=partial(in_process, workers=workers),
+    )
 
 
 def batches() -> UnderLoad:
@@ -133,7 +121,7 @@ def batches() -> UnderLoad:
     }
 
     def setup(bench: Bench) -> Setup:
-        return Setup(archive=bench.models.archive("noop"), batch_size=8, max_batch_delay_ms=2)
+        return Setup(archive=bench.models.archive("noop"), batch_size=BATCH_SIZE, max_batch_delay_ms=2)
 
     return UnderLoad(
         {row: partial(small, concurrency) for concurrency, row in rows.items()},
@@ -142,21 +130,23 @@ def batches() -> UnderLoad:
 
 
 def squeezenet_batches() -> UnderLoad:
-    """SqueezeNet in batches; MMS's wheel has no handler for those, so all run our template."""
+    """SqueezeNet in batches, with each server's own template, and ours under MMS as well."""
     row = Row(
         "batch-squeezenet-32",
         "SqueezeNet, batches of 8 in 2 ms, 32 clients",
         (Goal(metric=RATE, against="mms", at_least=1.3),),
     )
 
-    def setup(bench: Bench) -> Setup:
-        return Setup(archive=bench.models.squeezenet(), batch_size=8, max_batch_delay_ms=2)
-
     def load() -> Load:
         # Sums of floats differ in their last digits with the size of the batch: the likeliest class must be right.
         return Load(concurrency=32, body=photo(), expected=b"n02124075 Egyptian cat", contains=True)
 
-    return UnderLoad({row: load}, everybody(setup, *SERVERS))
+    return UnderLoad(
+        {row: load},
+        lambda bench: everybody_sees(bench, *SERVERS, batch_size=BATCH_SIZE),
+        answers_agree=True,
+        warmed_by="echo",
+    )
 
 
 def many_models() -> UnderLoad:
@@ -169,7 +159,7 @@ def many_models() -> UnderLoad:
 
     def lineup(bench: Bench) -> Sequence[Contestant]:
         setup = Setup(archive=bench.models.archive("noop"))
-        return [Contestant(name, bench.peers["ours"], setup) for name in ("ours", "ours-200")]
+        return [Contestant(name, bench.peers["ours"], setup) for name in ("ours", "ours-200") if "ours" in bench.peers]
 
     def prepare(name: str, server: Server) -> None:
         if name == "ours-200":

@@ -19,9 +19,14 @@ class Spread:
     most: float
 
 
+def rounded(value: float) -> float:
+    """Leave out the digits that no measurement has."""
+    return float(f"{value:.5g}")
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Sum up the values of all rounds, of which there is at least one."""
-    return Spread(statistics.median(values), min(values), max(values))
+    return Spread(rounded(statistics.median(values)), rounded(min(values)), rounded(max(values)))
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
@@ -56,4 +61,5 @@ class Goal:
     def __str__(self) -> str:
         bound = f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
         unit = f"x {self.against}" if self.against is not None else UNITS.get(self.metric.rpartition("_")[2], "")
-        return f"{bound} {unit}".strip()
+        who = "" if self.of == "ours" else f"{self.of}: "
+        return f"{who}{bound} {unit}".strip()

@@ -42,8 +42,10 @@ def handle(data, context):
     return ["OK"] * len(data)
 """,
 }
-# The image handler that Multi Model Server's own wheel ships, reached from an archive of today's format.
+# The image service that Multi Model Server's own wheel ships, reached from an archive of today's format. It takes one
+# image; for a batch its own steps are used: each image is read by it, then one forward, then the classes of each.
 MMS_VISION = """
+import mxnet
 from mms.model_service.mxnet_vision_service import MXNetVisionService
 
 
@@ -58,9 +60,14 @@ class Vision:
         self._service = MXNetVisionService("squeezenet_v1.1", folder, {"Model": files})
 
     def handle(self, data, context):
-        return [self._service.inference([item.get("data", item.get("body"))])[0] for item in data]
+        service = self._service
+        images = [service._preprocess([item.get("data", item.get("body"))])[0] for item in data]
+        together = images[0] if len(images) == 1 else mxnet.nd.concat(*images, dim=0)
+        (shares,) = service._inference([together])
+        return [service._postprocess([shares[row : row + 1]])[0] for row in range(len(images))]
 """
-MMS_VISION_HANDLER = "mms_vision.py"
+OUR_TEMPLATE, MMS_TEMPLATE = "mxnet_vision_service:handle", "mms_vision.py"
+"""The handlers of SqueezeNet's archive."""
 
 
 class Models:
@@ -80,19 +87,21 @@ class Models:
             self._package(name, source, f"{name}:handle")
         return self._store / f"{name}.mar"
 
-    def squeezenet(self) -> Path:
-        """Return the archive of SqueezeNet with our template; it holds MMS's own handler too (MMS_VISION_HANDLER)."""
-        name = "squeezenet_v1.1"
-        source = self._sources / name
-        if not source.exists():
-            self._copy_squeezenet(source)
-            self._package(name, source, "mxnet_vision_service:handle")
-        return self._store / f"{name}.mar"
+    def squeezenet(self, template: str = OUR_TEMPLATE) -> Path:
+        """Return the archive of SqueezeNet with one of the templates; the files in it are the same with either."""
+        # Ours finds its files by the name of the model.
+        name = "squeezenet_v1.1" if template == OUR_TEMPLATE else "squeezenet_v1.1-mms"
+        archive = self._store / f"{name}.mar"
+        if not archive.exists():
+            self._package(name, self.squeezenet_folder(), template)
+        return archive
 
     def squeezenet_folder(self) -> Path:
-        """Return the files of that archive."""
-        self.squeezenet()
-        return self._sources / "squeezenet_v1.1"
+        """Return the files of those archives."""
+        source = self._sources / "squeezenet_v1.1"
+        if not source.exists():
+            self._copy_squeezenet(source)
+        return source
 
     def _copy_squeezenet(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -109,7 +118,7 @@ class Models:
             target = folder / file.relative_to(template)
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(file.read_bytes())
-        (folder / MMS_VISION_HANDLER).write_text(MMS_VISION)
+        (folder / MMS_TEMPLATE).write_text(MMS_VISION)
 
     def _package(self, name: str, source: Path, handler: str) -> None:
         package_model(model_name=name, model_path=source, handler=handler, export_path=self._store)

@@ -5,17 +5,19 @@ import resource
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
-from .catalogue import OK, SERVERS, SMALL
+from .catalogue import OK, SERVERS, SMALL, vision_archive
 from .figures import Goal, Values
-from .models import MMS_VISION_HANDLER, photo
+from .models import photo
 from .peers import Peer
 from .processes import MIB
 from .rows import Bench, Row, Steps
 from .servers import Server, ServerError, Setup, started
-from .under_load import measure
-from .wrk import Load, LoadError
+from .under_load import measure, take_turn, warm_up
+from .wrk import Load
 
 QUEUED_REQUESTS = 10_000
 """Each with a connection of its own: the limit on open files must allow them."""
@@ -39,7 +41,11 @@ REGISTER_SQUEEZENET = Row("register-squeezenet", "the same with SqueezeNet", REG
 IDLE = Row(
     "idle",
     "memory before the first request, no-op",
-    (Goal(metric="front_mib", at_most=55), Goal(metric="worker_mib", at_most=13)),
+    (
+        Goal(metric="front_mib", at_most=55),
+        Goal(metric="worker_mib", at_most=13),
+        Goal(metric="worker_pss_mib", at_most=13),
+    ),
 )
 IDLE_SQUEEZENET = Row(
     "idle-squeezenet",
@@ -64,33 +70,34 @@ QUEUED = Row(
 
 
 def cold(bench: Bench, rows: Sequence[Row]) -> None:
-    """Start servers over and over, in turns."""
-    answers: dict[Row, Callable[[Bench, Server], float]] = {
-        COLD_PING: lambda bench, server: server.wait_for_ping(),
-        COLD_NOOP: lambda bench, server: server.wait_for_prediction(SMALL),
-        COLD_SQUEEZENET: lambda bench, server: server.wait_for_prediction(photo()),
+    """Start servers over and over, in turns; the first start of each only brings its files into memory."""
+    answers: dict[Row, Callable[[Server], float]] = {
+        COLD_PING: lambda server: server.wait_for_ping(),
+        COLD_NOOP: lambda server: server.wait_for_prediction(SMALL),
+        COLD_SQUEEZENET: lambda server: server.wait_for_prediction(photo()),
     }
-    for _ in range(bench.options.rounds):
-        for row in rows:
-            name = "noop" if row is not COLD_SQUEEZENET else ""
+    for row in rows:
+        for number in range(bench.options.rounds + 1):
             for peer in _servers(bench):
-                archive = bench.models.archive(name) if name else bench.models.squeezenet()
-                setup = Setup(archive=archive, at_startup=True)
+                setup = Setup(archive=_archive(bench, peer, small=row is not COLD_SQUEEZENET), at_startup=True)
                 with _failing(bench, row, peer), started(peer, setup, bench.new_folder(peer.name)) as server:
-                    bench.record(row, peer.name, {"start_s": answers[row](bench, server)})
+                    values = {"start_s": answers[row](server)}
+                    if number:
+                        bench.record(row, peer.name, values)
 
 
 def management(bench: Bench, rows: Sequence[Row]) -> None:
-    """Register, scale and unregister one model over and over."""
+    """Register, scale and unregister one model over and over; the first time of each does not count."""
     for row in rows:
-        small = row is REGISTER
-        setup = Setup(archive=bench.models.archive("noop") if small else bench.models.squeezenet())
         with contextlib.ExitStack() as stack:
-            servers = [(peer, stack.enter_context(bench.running(peer, setup))) for peer in _servers(bench)]
-            for _ in range(bench.options.rounds):
-                for peer, server in servers:
+            setups = {peer: Setup(archive=_archive(bench, peer, small=row is REGISTER)) for peer in _servers(bench)}
+            servers = _side_by_side(bench, row, setups, stack)
+            for number in range(bench.options.rounds + 1):
+                for peer, server in servers.items():
                     with _failing(bench, row, peer):
-                        bench.record(row, peer.name, _register_and_scale(server))
+                        values = _register_and_scale(server)
+                        if number:
+                            bench.record(row, peer.name, values)
 
 
 def _register_and_scale(server: Server) -> Values:
@@ -105,16 +112,12 @@ def _register_and_scale(server: Server) -> Values:
 def memory(bench: Bench, rows: Sequence[Row]) -> None:
     """Look at servers that have nothing to do."""
     for row in rows:
-        for peer in _servers(bench):
-            with _failing(bench, row, peer):
-                if row is IDLE:
-                    setup = Setup(archive=bench.models.archive("noop"))
-                else:
-                    handler = MMS_VISION_HANDLER if peer.name == "mms" else ""
-                    workers, preload = (3, True) if row is IDLE_PRELOADED else (1, False)
-                    archive = bench.models.squeezenet()
-                    setup = Setup(archive=archive, handler=handler, workers=workers, preload=preload)
-                with bench.running(peer, setup) as server:
+        workers, preload = (3, True) if row is IDLE_PRELOADED else (1, False)
+        for _ in range(bench.options.rounds):
+            for peer in _servers(bench):
+                archive = _archive(bench, peer, small=row is IDLE)
+                setup = Setup(archive=archive, workers=workers, preload=preload)
+                with _failing(bench, row, peer), bench.running(peer, setup) as server:
                     if row is not IDLE:
                         server.predict(photo())
                     bench.record(row, peer.name, server.processes.memory())
@@ -124,23 +127,20 @@ def overload(bench: Bench, rows: Sequence[Row]) -> None:
     """Ask for more than a server can do and has room for, and see what it still does."""
     setup = Setup(archive=bench.models.archive("busy"), queue=100)
     with contextlib.ExitStack() as stack:
-        servers = [(peer, stack.enter_context(bench.running(peer, setup))) for peer in _servers(bench)]
-        for number in range(bench.options.rounds + 1):
-            for peer, server in servers:
-                try:
-                    values = _few_and_too_many(bench, server)
-                except LoadError as exc:
-                    bench.fail(OVERLOAD, peer.name, str(exc))
-                else:
-                    if number:  # the first round warms up
-                        bench.record(OVERLOAD, peer.name, values)
+        servers = _side_by_side(bench, OVERLOAD, dict.fromkeys(_servers(bench), setup), stack)
+        for peer, server in servers.items():
+            warm_up(bench, peer.name, server, _busy_load(TOO_MANY))
+        for _ in range(bench.options.rounds):
+            for peer, server in servers.items():
+                take_turn(bench, OVERLOAD, peer.name, partial(_few_and_too_many, bench, server))
+
+
+def _busy_load(clients: int) -> Load:
+    return Load(concurrency=clients, body=SMALL, expected=OK, may_be_busy=True)
 
 
 def _few_and_too_many(bench: Bench, server: Server) -> Values:
-    few, many = (
-        measure(bench, server, Load(concurrency=clients, body=SMALL, expected=OK, may_be_busy=True))
-        for clients in (FEW, TOO_MANY)
-    )
+    few, many = (measure(bench, server, _busy_load(clients)) for clients in (FEW, TOO_MANY))
     return {
         "few_good_per_s": few["good_per_s"],
         "good_per_s": many["good_per_s"],
@@ -201,8 +201,24 @@ def _somebody_was_answered(clients: Sequence[socket.socket]) -> bool:
         return bool(selector.select(timeout=0))
 
 
+def _archive(bench: Bench, peer: Peer, *, small: bool) -> Path:
+    """Return the no-op, or SqueezeNet with the template that the peer comes with."""
+    return bench.models.archive("noop") if small else vision_archive(bench, peer.name)
+
+
 def _servers(bench: Bench) -> list[Peer]:
     return [bench.peers[name] for name in SERVERS if name in bench.peers]
+
+
+def _side_by_side(
+    bench: Bench, row: Row, setups: Mapping[Peer, Setup], stack: contextlib.ExitStack
+) -> dict[Peer, Server]:
+    """Run servers, without those that do not start."""
+    servers = {}
+    for peer, setup in setups.items():
+        with _failing(bench, row, peer):
+            servers[peer] = stack.enter_context(bench.running(peer, setup))
+    return servers
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ NAMES = {
     "mms": "MMS 1.1.11 as installed",
     "mms-tuned": "MMS 1.1.11 tuned, logs off",
     "aiohttp": "bare aiohttp, no worker",
+    "torchserve": "TorchServe 0.12 as installed",
+    "litserve": "LitServe 0.2.19 as installed",
 }
 # Distinguishable for the colour-blind too (Okabe and Ito), and by their markers.
 STYLES = {
@@ -21,8 +23,12 @@ STYLES = {
     "mms": ("#d55e00", "s"),
     "mms-tuned": ("#e69f00", "^"),
     "aiohttp": ("#555555", "x"),
+    "torchserve": ("#cc79a7", "D"),
+    "litserve": ("#009e73", "P"),
 }
+NOOP = re.compile(r"noop-(\d+)")
 PERCENTILES = {"p50_ms": "50", "p75_ms": "75", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"}
+MODEL = "a model that does nothing: one worker, batch size 1"
 Series = dict[str, dict[int, dict[str, list[float]]]]
 """Contestant -> concurrency -> metric -> one value a round."""
 
@@ -32,7 +38,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
     series = noop_series(results)
     if not series or importlib.util.find_spec("matplotlib") is None:
         return []
-    caption = "{processor}, {cores} cores, {date}".format(**results["machine"])
+    machines = [row["machine"] for name, row in results.items() if NOOP.fullmatch(name)]
+    caption = "; ".join(dict.fromkeys("{processor}, {cores} cores, {date}".format(**one) for one in machines))
     return [
         draw_throughput(series, caption, folder / "noop-throughput.png"),
         draw_latency(series, caption, folder / "noop-latency.png"),
@@ -42,8 +49,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
 def noop_series(results: Results) -> Series:
     """Find the figures of the rows `noop-N`."""
     series: Series = {}
-    for name, row in results["rows"].items():
-        match = re.fullmatch(r"noop-(\d+)", name)
+    for name, row in results.items():
+        match = NOOP.fullmatch(name)
         if match is None:
             continue
         for contestant, samples in row["samples"].items():
@@ -74,8 +81,9 @@ def draw_throughput(series: Series, caption: str, path: Path) -> Path:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("clients at once")
     axes.set_ylabel("answers per second")
-    axes.set_title("No-op model, one worker, batch size 1", loc="left")
-    axes.set_title(caption, loc="right", fontsize=8, color="#555555")
+    axes.set_title(
+        f"Throughput with {MODEL}\n{caption}; line: median of the rounds, band: their range", loc="left", fontsize=10
+    )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
@@ -101,13 +109,13 @@ def draw_latency(series: Series, caption: str, path: Path) -> Path:
         panel.yaxis.set_minor_formatter("")
         panel.set_xticks(positions, PERCENTILES.values())
         panel.set_xlabel("percentile of the requests")
-        panel.set_ylabel("milliseconds")
+        panel.set_ylabel("milliseconds (logarithmic)")
         panel.label_outer()
         panel.set_title(f"{number} client{'s' * (number > 1)}", loc="left", fontsize=10)
         panel.grid(alpha=0.3)
     for panel in panels:
         panel.set_visible(False)
-    figure.suptitle(f"No-op model, one worker, batch size 1 ({caption})", fontsize=10)
+    figure.suptitle(f"Latency with {MODEL}\n{caption}; medians of the rounds", x=0.01, ha="left", fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, dpi=120)

@@ -11,51 +11,69 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """CPU time so far, in seconds, of the process that speaks HTTP and of all that it started."""
+    """CPU time so far, in seconds, of the process that speaks HTTP and of all others of the server."""
 
     front_s: float
     workers_s: float
 
 
 class ServerProcesses:
-    """The processes below the one that was started."""
+    """The process that was started, and all below it."""
 
-    def __init__(self, pid: int, *, front_name: str = "") -> None:
-        """`front_name`: of the process that speaks HTTP, where it is not the one that was started."""
+    def __init__(self, pid: int, *, front_name: str = "", worker_name: str = "") -> None:
+        """See Peer.front_name and Peer.worker_name."""
         self._root = psutil.Process(pid)
         self._front_name = front_name
+        self._worker_name = worker_name
 
     @property
     def front(self) -> psutil.Process:
         """The process that speaks HTTP."""
         for child in self._root.children(recursive=True) if self._front_name else ():
-            if child.name() == self._front_name:
+            if _name(child) == self._front_name:
                 return child
         return self._root
 
     @property
+    def others(self) -> list[psutil.Process]:
+        """All but the front."""
+        front = self.front
+        return [one for one in (self._root, *self._root.children(recursive=True)) if one != front]
+
+    @property
     def workers(self) -> list[psutil.Process]:
-        """The processes that run handlers: those without children of their own."""
-        below = self.front.children(recursive=True)
-        parents = {child.ppid() for child in below}
-        return [child for child in below if child.pid not in parents]
+        """The processes that run handlers: those with their name, or those without children of their own."""
+        others = self.others
+        if self._worker_name:
+            return [one for one in others if _name(one) == self._worker_name]
+        parents = {one.ppid() for one in (self.front, *others)}
+        return [one for one in others if one.pid not in parents]
 
     def cpu(self) -> Cpu:
-        """Return the CPU time that was used so far."""
+        """Return the CPU time that was used so far, by those that have ended as well."""
         front = self.front
-        return Cpu(_total(front, _cpu_s), sum(_total(child, _cpu_s) for child in front.children(recursive=True)))
+        workers_s = _total(front, _ended_children_s)
+        for one in self.others:
+            workers_s += _total(one, _cpu_s) + _total(one, _ended_children_s)
+        return Cpu(_total(front, _cpu_s), workers_s)
 
     def memory(self) -> dict[str, float]:
-        """Return resident memory in MiB: of the front, and of one worker on average; and what is the workers' own."""
-        workers = self.workers
-        found = {"front_mib": _total(self.front, _rss) / MIB}
+        """Return memory in MiB: resident, of the front and of one worker on average; proportional, of the same."""
+        front, workers = self.front, self.workers
+        found = {"front_mib": _total(front, _rss) / MIB, "front_pss_mib": _total(front, _pss) / MIB}
         if workers:
             found["worker_mib"] = _mean([_total(one, _rss) for one in workers]) / MIB
             found["worker_pss_mib"] = _mean([_total(one, _pss) for one in workers]) / MIB
-        others = [one for one in self.front.children(recursive=True) if one not in workers]
-        if others:
-            found["parents_mib"] = sum(_total(one, _rss) for one in others) / MIB
+        rest = [one for one in self.others if one not in workers]
+        if rest:
+            found["parents_mib"] = sum(_total(one, _rss) for one in rest) / MIB
         return found
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
 
 
 def _total(process: psutil.Process, read: Callable[[psutil.Process], float]) -> float:
@@ -67,6 +85,11 @@ def _total(process: psutil.Process, read: Callable[[psutil.Process], float]) -> 
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _ended_children_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 def _rss(process: psutil.Process) -> float:

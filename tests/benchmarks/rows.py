@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Protocol
 
-from .figures import Goal, Values
+from .figures import Goal, Values, rounded
 from .models import Models
 from .peers import Peer
 from .servers import Server, Setup, running
@@ -66,14 +66,15 @@ class Bench:
 
     def record(self, row: Row, contestant: str, values: Values) -> None:
         """Keep what one round measured."""
+        values = {name: rounded(value) for name, value in values.items()}
         self._result(row).samples.setdefault(contestant, []).append(values)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self.say(f"  {row.name:18} {contestant:10} {shown}")
+        self.say(f"  {row.name:18} {contestant:16} {shown}")
 
     def fail(self, row: Row, contestant: str, why: str) -> None:
         """Keep why a contestant has no further figures in a row."""
         self._result(row).failures[contestant] = why
-        self.say(f"  {row.name:18} {contestant:10} FAILED: {why}")
+        self.say(f"  {row.name:18} {contestant:16} FAILED: {why}")
 
     def has_failed(self, row: Row, contestant: str) -> bool:
         """Whether `fail` was called for it."""

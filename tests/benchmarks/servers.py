@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import psutil
 
-from .peers import Launch, Peer
+from .peers import PORTS_EACH, Launch, Peer
 from .processes import ServerProcesses
 
 START_TIMEOUT_S = 90.0
@@ -35,9 +35,7 @@ class Setup:
 
     archive: Path
     answer: str = ""
-    """What its handler does, for a peer without handlers."""
-    handler: str = ""
-    """Another handler of the archive than its manifest's."""
+    """Which of models.HANDLERS that is, for a peer that cannot read the archive."""
     workers: int = 1
     batch_size: int = 1
     max_batch_delay_ms: int = 100
@@ -55,7 +53,8 @@ class Server:
         """Start it in `folder`, which is its own."""
         self.setup = setup
         self._peer = peer
-        self._port, self._management_port = _free_ports()
+        self._port = _free_ports()
+        self._management_port = self._port + 1
         self._folder = folder
         for name in ("temp", "logs"):
             (folder / name).mkdir(parents=True)
@@ -79,12 +78,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us; we stop it, and whatever it leaves behind
             )
-        self.processes = ServerProcesses(self._process.pid, front_name=peer.front_name)
-
-    @property
-    def predictions(self) -> str:
-        """The URL of the model's predictions."""
-        return f"http://127.0.0.1:{self._port}/predictions/bench"
+        self.processes = ServerProcesses(self._process.pid, front_name=peer.front_name, worker_name=peer.worker_name)
 
     @property
     def port(self) -> int:
@@ -108,19 +102,21 @@ class Server:
         """Ask for one prediction."""
         return self._ask(self._port, "POST", "/predictions/bench", body, content_type)
 
-    def register(self, name: str = "bench", *, workers: int | None = None) -> None:
-        """Register the archive and wait for its workers."""
+    def predictions(self, name: str = "bench") -> str:
+        """Return the URL of a model's predictions."""
+        return f"http://127.0.0.1:{self._port}/predictions/{name}"
+
+    def register(self, name: str = "bench", *, archive: Path | None = None, workers: int | None = None) -> None:
+        """Register the archive, or another one of its store, and wait for its workers."""
         setup = self.setup
         query: dict[str, str | int] = {
-            "url": setup.archive.name,
+            "url": (archive or setup.archive).name,
             "model_name": name,
             "initial_workers": setup.workers if workers is None else workers,
             "batch_size": setup.batch_size,
             "max_batch_delay": setup.max_batch_delay_ms,
             "synchronous": "true",
         }
-        if setup.handler:
-            query["handler"] = setup.handler
         self._ask(self._management_port, "POST", f"/models?{urlencode(query)}")
 
     def unregister(self, name: str = "bench") -> None:
@@ -211,11 +207,11 @@ def running(peer: Peer, setup: Setup, folder: Path) -> Iterator[Server]:
         yield server
 
 
-def _free_ports() -> tuple[int, int]:
-    """Find two ports next to each other that nobody listens on."""
+def _free_ports() -> int:
+    """Return the first of PORTS_EACH ports next to each other that nobody listens on."""
     while True:
-        first = random.choice(PORTS[:-1])
-        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", first))
-            other.bind(("127.0.0.1", first + 1))
-            return first, first + 1
+        first = random.choice(PORTS[:-PORTS_EACH])
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + PORTS_EACH):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from .peers import BareAiohttp, Launch, Ours, Peer, RealMMS
+from .models import HANDLERS
+from .other_peers import LitServe, TorchServe
+from .peers import PORTS_EACH, BareAiohttp, Launch, Ours, Peer, RealMMS
 
 
 def launch(folder: Path, *models: str) -> Launch:
@@ -25,9 +27,31 @@ def test_the_tuned_mms_logs_nothing(tmp_path: Path) -> None:
     assert peer.properties == {"async_logging": "true"}
 
 
+def test_litserve_runs_the_same_handler(tmp_path: Path) -> None:
+    command = LitServe(Path("/venv")).command(launch(tmp_path))
+    assert Path(command[-1]).read_text() == HANDLERS["noop"]
+
+
+def test_torchserve_packs_the_same_handler_and_keeps_to_its_ports(tmp_path: Path) -> None:
+    archiver = tmp_path / "venv" / "bin" / "torch-model-archiver"
+    archiver.parent.mkdir(parents=True)
+    archiver.write_text('#!/bin/sh\necho "$@" > packed\n')
+    archiver.chmod(0o755)
+    (tmp_path / "config.properties").write_text("job_queue_size=1000\n")
+    command = TorchServe(tmp_path / "venv").command(launch(tmp_path))
+    assert command[-2:] == ["--model-store", str(tmp_path / "store")]
+    assert f"--handler {tmp_path / 'noop.py'}" in (tmp_path / "packed").read_text()
+    assert (tmp_path / "noop.py").read_text() == HANDLERS["noop"]
+    settings = (tmp_path / "torchserve.properties").read_text()
+    assert settings.startswith("job_queue_size=1000\n")
+    ports = {int(line.rpartition(":")[2].rpartition("=")[2]) for line in settings.splitlines()[1:]}
+    assert ports == {20002, 20003, 20004}
+    assert max(ports) < 20000 + PORTS_EACH
+
+
 def test_no_server_sees_the_settings_of_this_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONPATH", "MMS_CONFIG_FILE", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "foreign")
     peers: list[Peer] = [Ours(Path("py"), Path("/checkout")), RealMMS(Path("/venv")), BareAiohttp(Path("py"))]
-    for peer in peers:
+    for peer in [*peers, TorchServe(Path("/venv")), LitServe(Path("/venv"))]:
         assert "foreign" not in peer.environment().values()

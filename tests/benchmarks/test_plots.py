@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from .plots import PERCENTILES, draw, noop_series
+from .catalogue import ALL
+from .plots import NAMES, PERCENTILES, STYLES, draw, noop_series
 from .report import Results, to_results
 from .rows import Row, RowResult
 
@@ -13,6 +14,11 @@ def results(name: str = "noop") -> Results:
     values = {"requests_per_s": 1000.0} | dict.fromkeys(PERCENTILES, 2.0)
     rows = {f"{name}-{clients}": RowResult(Row("", ""), {"ours": [values, values]}) for clients in (1, 8, 32)}
     return to_results(rows, {"processor": "a", "cores": "2", "date": "today"}, {})
+
+
+def test_everybody_in_the_no_op_rows_has_a_look_of_its_own() -> None:
+    assert set(NAMES) == set(STYLES) == set(ALL)
+    assert len(set(STYLES.values())) == len(STYLES)
 
 
 def test_series_are_taken_from_the_no_op_rows() -> None:

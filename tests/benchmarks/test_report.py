@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from .figures import Goal
-from .report import insert, marks, to_markdown, to_results
+from .report import insert, marks, merged, rows_shown, to_markdown, to_results
 from .rows import Row, RowResult
 
 ROW = Row("noop-1", "no-op, 1 client", (Goal(metric="requests_per_s", against="mms", at_least=1.6),))
@@ -34,6 +34,29 @@ def test_a_goal_that_is_missed_stands_out() -> None:
     missed = result()
     missed.samples["ours"] = [{"requests_per_s": 1000.0}]
     assert "| **no** |" in to_markdown(to_results({"noop-1": missed}, {}, {}))
+
+
+def test_a_goal_without_figures_is_named_too() -> None:
+    alone = result()
+    del alone.samples["mms"]
+    assert "| at least 1.6 x mms |  | not measured |" in to_markdown(to_results({"noop-1": alone}, {}, {}))
+
+
+def test_rows_keep_the_day_of_their_own() -> None:
+    old = to_results({"noop-1": result(), "echo": result(), "gone": result()}, {"date": "monday"}, {"rounds": 3})
+    new = to_results({"noop-1": result(), "cold": result()}, {"date": "friday"}, {"rounds": 5})
+    tables = to_markdown(merged(old, new, ["cold", "noop-1", "echo", "never"]))
+    assert "- cold, noop-1: date friday; rounds 5.\n- echo: date monday; rounds 3.\n" in tables
+    assert "gone" not in tables
+
+
+def test_a_page_tells_which_rows_it_shows(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    begin, end = marks("program")
+    page.write_text(f"| not-this | |\n{begin}\n{end}\n")
+    insert(page, "program", to_markdown(to_results({"noop-1": result()}, {}, {})))
+    assert "noop-1" in rows_shown(page, "program")
+    assert "not-this" not in rows_shown(page, "program")
 
 
 def test_the_tables_replace_what_was_between_the_marks(tmp_path: Path) -> None:

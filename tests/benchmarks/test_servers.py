@@ -3,12 +3,10 @@
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from .models import CHECKOUT, Models
 from .peers import Ours
-from .processes import ServerProcesses
 from .servers import ServerError, Setup, running, started
 
 
@@ -33,8 +31,3 @@ def test_a_server_that_ends_at_once_is_an_error_with_its_words(tmp_path: Path) -
     setup = Setup(archive=Models(tmp_path / "models").archive("noop"))
     with started(peer, setup, tmp_path / "ours") as server, pytest.raises(ServerError, match="job_queue_size"):
         server.wait_for_ping()
-
-
-def test_a_front_of_another_name_is_found_below_what_was_started() -> None:
-    own = psutil.Process()
-    assert ServerProcesses(own.pid, front_name="no-such-program").front == own

@@ -1,8 +1,10 @@
 """Rows that put load on servers which run side by side, in turns: A B A B."""
 
 import contextlib
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from .figures import Values
 from .models import difference
@@ -11,7 +13,7 @@ from .rows import Bench, Row
 from .servers import Server, ServerError, Setup
 from .wrk import Load, LoadError, run_wrk
 
-LOOP = "loop"
+WARM_UP_MODEL = "warm-up"
 SHORT_WARM_UP_S = 2.0
 """Of a server that compiles nothing while it runs."""
 
@@ -35,11 +37,13 @@ class UnderLoad:
     loads: Mapping[Row, Callable[[], Load]]
     lineup: Lineup
     answers_agree: bool = False
-    """Whether the expected answer is what the contestants answer themselves, which must be the same."""
+    """Whether the contestants' answers to one request must be the same; what they answer is expected from then on."""
+    warmed_by: str = ""
+    """Which of models.HANDLERS warms up what compiles, where the model is so slow that few requests would come."""
     prepare: Callable[[str, Server], None] | None = None
     """What is done to a contestant, by its name, once its model is ready."""
-    limit: Callable[[Bench], Values] | None = None
-    """Measures in each round what no server can exceed; becomes the contestant LOOP."""
+    limits: Callable[[Bench], Mapping[str, Callable[[], Values]]] | None = None
+    """Names further contestants, which are no servers: what measures in each round what no server can exceed."""
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -56,22 +60,26 @@ class UnderLoad:
                     self.prepare(name, server)
             expected = self._expected(bench, servers, loads)
             for name, server in servers.items():
-                self._warm_up(bench, name, server, [expected[name, row] for row in rows])
+                largest = max((expected[name, row] for row in rows), key=lambda load: load.concurrency)
+                warm_up(bench, name, server, largest, by=self.warmed_by)
+            limits = self.limits(bench) if self.limits is not None else {}
             for number in range(bench.options.rounds):
                 bench.say(f"round {number + 1} of {bench.options.rounds}")
                 for row in rows:
-                    for name, server in servers.items():
-                        if not bench.has_failed(row, name):
-                            self._measure(bench, row, name, server, expected[name, row])
-                    if self.limit is not None and not bench.has_failed(row, LOOP):
-                        self._measure_limit(bench, row, self.limit)
+                    turns: dict[str, Callable[[], Values]] = {
+                        name: partial(measure, bench, server, expected[name, row]) for name, server in servers.items()
+                    }
+                    turns |= limits
+                    # Forth and back, so that a machine that slows down or speeds up favours nobody.
+                    for name in list(turns) if number % 2 == 0 else reversed(turns):
+                        take_turn(bench, row, name, turns[name])
 
     def _start(self, bench: Bench, rows: Sequence[Row], stack: contextlib.ExitStack) -> dict[str, Server]:
         servers = {}
         for contestant in self.lineup(bench):
             try:
                 servers[contestant.name] = stack.enter_context(bench.running(contestant.peer, contestant.setup))
-            except ServerError as exc:
+            except (ServerError, OSError, subprocess.SubprocessError) as exc:
                 for row in rows:
                     bench.fail(row, contestant.name, str(exc))
         return servers
@@ -79,46 +87,54 @@ class UnderLoad:
     def _expected(
         self, bench: Bench, servers: Mapping[str, Server], loads: Mapping[Row, Load]
     ) -> dict[tuple[str, Row], Load]:
-        """Return what each contestant is to be asked; where they must agree, what it answered before."""
+        """Return what each contestant is to be asked; where they must agree, with what it answered before."""
         if not self.answers_agree:
             return {(name, row): load for name in servers for row, load in loads.items()}
         expected = {}
-        first = ""
+        answers: dict[str, bytes] = {}
         for name, server in servers.items():
-            body = next(iter(loads.values())).body
-            answer = server.predict(body)
+            answers[name] = server.predict(next(iter(loads.values())).body)
+            first, answer = next(iter(answers.items()))
+            problem = difference(answer, answers[name])
             for row, load in loads.items():
-                expected[name, row] = replace(load, expected=answer)
-                problem = difference(expected[first or name, row].expected, answer)
+                expected[name, row] = load if load.contains else replace(load, expected=answers[name])
                 if problem:
                     bench.fail(row, name, f"answers otherwise than {first}: {problem}")
-            first = first or name
         return expected
 
-    def _warm_up(self, bench: Bench, name: str, server: Server, loads: Sequence[Load]) -> None:
-        seconds = bench.options.warm_up_s if server.compiles else SHORT_WARM_UP_S
-        bench.say(f"warm-up of {name}: {seconds:g} s")
-        load = replace(max(loads, key=lambda load: load.concurrency), may_be_busy=True)
-        with contextlib.suppress(LoadError):  # the rounds will tell
-            run_wrk(server.predictions, load, seconds=seconds, folder=bench.folder)
 
-    def _measure_limit(self, bench: Bench, row: Row, limit: Callable[[Bench], Values]) -> None:
-        try:
-            bench.record(row, LOOP, limit(bench))
-        except LoadError as exc:
-            bench.fail(row, LOOP, str(exc))
+def warm_up(bench: Bench, name: str, server: Server, load: Load, *, by: str = "") -> None:
+    """Put a load on a server that is not measured: long, where it gets faster while it runs; UnderLoad.warmed_by."""
+    seconds = bench.options.warm_up_s if server.compiles else SHORT_WARM_UP_S
+    bench.say(f"warm-up of {name}: {seconds:g} s")
+    load = replace(load, may_be_busy=True)
+    try:
+        if by and server.compiles:
+            server.register(WARM_UP_MODEL, archive=bench.models.archive(by))
+            echoed = replace(load, expected=load.body, contains=False)
+            run_wrk(server.predictions(WARM_UP_MODEL), echoed, seconds=seconds, folder=bench.folder)
+            server.unregister(WARM_UP_MODEL)
+            # A JVM compiles anew what a larger answer or another pace makes it go through.
+            seconds = max(SHORT_WARM_UP_S, seconds / 3)
+        run_wrk(server.predictions(), load, seconds=seconds, folder=bench.folder)
+    except (LoadError, ServerError) as exc:
+        bench.say(f"the warm-up of {name} failed: {exc}")  # the rounds will tell whether it matters
 
-    def _measure(self, bench: Bench, row: Row, name: str, server: Server, load: Load) -> None:
-        try:
-            bench.record(row, name, measure(bench, server, load))
-        except LoadError as exc:
-            bench.fail(row, name, str(exc))
+
+def take_turn(bench: Bench, row: Row, name: str, turn: Callable[[], Values]) -> None:
+    """Record what one contestant comes to in one round, unless it failed before."""
+    if bench.has_failed(row, name):
+        return
+    try:
+        bench.record(row, name, turn())
+    except LoadError as exc:
+        bench.fail(row, name, str(exc))
 
 
 def measure(bench: Bench, server: Server, load: Load) -> dict[str, float]:
     """Put load on a server for one round; what it used is part of the result. Raises LoadError."""
     before = server.processes.cpu()
-    values = run_wrk(server.predictions, load, seconds=bench.options.seconds, folder=bench.folder)
+    values = run_wrk(server.predictions(), load, seconds=bench.options.seconds, folder=bench.folder)
     after = server.processes.cpu()
     answers = values.pop("answers")
     values["front_cpu_us"] = (after.front_s - before.front_s) * 1e6 / answers
