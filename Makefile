@@ -41,13 +41,18 @@ check: $(VENV)/.tested  ## formatting, lint, types and the walls between the pac
 conformance: $(VENV)/.tested  ## compare with the recorded answers of Multi Model Server, where they are there
 	$(BIN)/python tests/conformance.py $(SHARED)/conformance
 
-$(VENV)/.benched: $(VENV)/.tested
+# The harness only; it installs every server into an environment of its own.
+$(VENV)/.benched: $(VENV)/.made
 	$(PIP) install --editable '.[bench]'
 	@touch $@
 
 bench: $(VENV)/.benched  ## measure beside Multi Model Server (needs wrk and java); BENCH="--rows noop-8" for less
-	$(BIN)/python -m tests.benchmarks $(or $(BENCH),--rows '*' --docs)
+ifdef BENCH
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+else
 	$(BIN)/python -m tests.benchmarks.hops --docs --out build/benchmarks/hops.json
+	$(BIN)/python -m tests.benchmarks --rows '*' --docs
+endif
 
 clean:  ## remove what the other commands made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache tests/.cache build dist
