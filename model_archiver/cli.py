@@ -11,10 +11,13 @@ import click
 from model_archiver.errors import ModelArchiverError
 from model_archiver.manifest import RUNTIMES
 from model_archiver.packaging import HINTS, package_model
+from model_archiver.quantization import PRECISIONS, REPORT
 
 logger = logging.getLogger("model_archiver")
 
 _PROGRESS_FROM_BYTES = 50_000_000
+_NOT_OF_MMS = ("--quantize", "--calibration-data", "--min-agreement", "--quantize-anyway")
+"""Options that give way where the beginning of a name fits one of MMS's as well: `--c` is `--convert`."""
 
 
 class AbbreviatingCommand(click.Command):
@@ -49,6 +52,8 @@ def _only_match(given: str, names: Sequence[str], ctx: click.Context) -> str:
     if given in matches or not matches:
         return given
     if len(matches) > 1:
+        matches = [name for name in matches if name not in _NOT_OF_MMS] or matches
+    if len(matches) > 1:
         raise click.UsageError(f"ambiguous option: {given} could match {', '.join(matches)}", ctx)
     return matches[0]
 
@@ -80,6 +85,25 @@ def _only_match(given: str, names: Sequence[str], ctx: click.Context) -> str:
 @click.option(
     "-c", "--convert", is_flag=True, help="Convert the one .onnx file of the folder to an MXNet symbol and parameters."
 )
+@click.option(
+    "--quantize",
+    type=click.Choice(PRECISIONS),
+    help="Convert the MXNet model to this precision, which is faster on current processors. Needs --calibration-data.",
+)
+@click.option(
+    "--calibration-data",
+    metavar="DIR",
+    help="Folder with samples of what the model will be asked: images or .npy arrays, a few hundred. Half of them are "
+    "held out to judge the result.",
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Share of the held-out samples that must get the same class as in fp32, or no archive is written.",
+)
+@click.option("--quantize-anyway", is_flag=True, help="Write the archive even if fewer do.")
 def main(
     model_name: str,
     model_path: str,
@@ -89,9 +113,13 @@ def main(
     archive_format: str,
     force: bool,
     convert: bool,
+    quantize: str | None,
+    calibration_data: str | None,
+    min_agreement: float,
+    quantize_anyway: bool,
 ) -> None:
     """Package a model; on failure print `ERROR - ...` to stderr and exit 1. On success MMS is silent, and so is this,
-    except for one line on a terminal."""
+    except for one line on a terminal, and for what --quantize has to report."""
     with _logging(), _ProgressLine() as progress:
         try:
             package_model(
@@ -103,6 +131,10 @@ def main(
                 archive_format=archive_format,
                 force=force,
                 convert=convert,
+                quantize=quantize,
+                calibration_data=calibration_data,
+                min_agreement=min_agreement,
+                quantize_anyway=quantize_anyway,
                 progress=progress,
             )
         except (ModelArchiverError, OSError) as exc:
@@ -117,14 +149,14 @@ def _fail(error: Exception) -> NoReturn:
 
 @contextmanager
 def _logging() -> Iterator[None]:
-    """Send warnings and errors to stderr in MMS's form and, on a terminal only, the line about success to stdout."""
+    """Send warnings and errors to stderr in MMS's form, reports to stdout, the line about success to a terminal."""
     messages = logging.StreamHandler(sys.stderr)
     messages.setLevel(logging.WARNING)
     messages.setFormatter(logging.Formatter("%(levelname)s - %(message)s"))
     if not sys.stderr.isatty():
         messages.addFilter(lambda record: record.name != HINTS)
     success = logging.StreamHandler(sys.stdout)
-    success.addFilter(lambda record: record.levelno == logging.INFO and sys.stdout.isatty())
+    success.addFilter(lambda record: record.levelno == logging.INFO and (record.name == REPORT or sys.stdout.isatty()))
     level, logger.propagate = logger.level, False
     logger.setLevel(logging.INFO)
     for handler in (messages, success):

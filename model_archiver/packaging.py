@@ -14,6 +14,7 @@ from model_archiver.errors import ModelArchiverError
 from model_archiver.handler_check import find_handler_problem
 from model_archiver.manifest import MANIFEST_PATH, RUNTIMES, Manifest, Model
 from model_archiver.onnx import convert_onnx, find_onnx_file
+from model_archiver.quantization import check_options, quantize_model
 
 logger = logging.getLogger(__name__)
 HINTS = "model_archiver.hints"
@@ -39,6 +40,10 @@ def package_model(
     archive_format: str = "default",
     force: bool = False,
     convert: bool = False,
+    quantize: str | None = None,
+    calibration_data: str | os.PathLike[str] | None = None,
+    min_agreement: float = 0.95,
+    quantize_anyway: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write a model archive and return its path; the arguments are the options of `model-archiver`.
@@ -49,17 +54,22 @@ def package_model(
     warning names each). Other hidden files are packed. Links to folders are skipped; a link to a file is packed as
     that file, which must lie in the model path. Folders without files are not kept.
 
+    `quantize` is `int8` or `bf16`: the MXNet model is converted and judged with the samples of `calibration_data`,
+    which are not packed.
+
     Raises `ModelArchiverError`; then nothing was written and an older archive is as it was.
     """
     target = _checked_target(model_name, model_path, export_path, archive_format, force=force)
+    quantization = check_options(quantize, calibration_data, min_agreement=min_agreement, anyway=quantize_anyway)
     if runtime not in RUNTIMES:
         raise ModelArchiverError(f"Runtime {runtime} is not one of {', '.join(RUNTIMES)}.")
     root = Path(model_path).resolve()
     in_place = target.is_dir() and target.samefile(root)
     if target.is_dir() and not in_place:
         _check_replaceable(target, root)
-    if in_place and convert:
-        raise ModelArchiverError("--convert cannot work in place. Point --export-path to another directory.")
+    for option, is_given in {"--convert": convert, "--quantize": quantization is not None}.items():
+        if in_place and is_given:
+            raise ModelArchiverError(f"{option} cannot work in place. Point --export-path to another directory.")
     onnx_file = find_onnx_file(root) if convert else None
     _warn_about_handler(root, handler)
     manifest = Manifest(model=Model(name=model_name, handler=handler), runtime=runtime)
@@ -71,6 +81,9 @@ def package_model(
         if onnx_file:
             output = stack.enter_context(tempfile.TemporaryDirectory())
             files = convert_onnx(onnx_file, files, model_name=model_name, output=Path(output))
+        if quantization:
+            output = stack.enter_context(tempfile.TemporaryDirectory())
+            files = quantize_model(files, quantization, model_name=model_name, handler=handler, output=Path(output))
         _check_names(files)
         _write(target, files, manifest, archive_format=archive_format, progress=progress)
     logger.info("Wrote %s: %d files, %s bytes.", target, len(files) + 1, f"{_size(target):,}")

@@ -15,6 +15,20 @@ FILES = sorted(path for package in ("mms", "model_archiver") for path in (ROOT /
 HANDLER_API = ("mms.version", "mms.headers", "mms.metrics", "mms.context", "mms.service")
 MAY_IMPORT = {
     "model_archiver": ("model_archiver",),
+    "model_archiver.quantization": (
+        *("model_archiver.archive", "model_archiver.errors", "model_archiver.quantization_agreement"),
+        *(
+            "model_archiver.quantization_data",
+            "model_archiver.quantization_int8",
+            "model_archiver.quantization_network",
+        ),
+    ),
+    "model_archiver.quantization_int8": (
+        *("model_archiver.quantization_agreement", "model_archiver.quantization_network"),
+    ),
+    "model_archiver.quantization_agreement": ("model_archiver.quantization_network",),
+    "model_archiver.quantization_data": ("model_archiver.errors", "model_archiver.quantization_network"),
+    "model_archiver.quantization_network": ("model_archiver.errors",),
     "mms.protocol": ("mms.protocol",),
     "mms.version": (),
     "mms.headers": (),
@@ -81,6 +95,10 @@ ROOMS_OF = {
     "click": ("mms.server.cli", "mms.server.arguments", "model_archiver"),
     "cryptography": ("mms.server.tls",),
     "javaproperties": ("mms.server.config",),
+    "mxnet": (
+        *("mms.model_service", "mms.utils", "model_archiver.quantization", "model_archiver.quantization_int8"),
+        "model_archiver.quantization_network",
+    ),
 }
 
 
@@ -143,7 +161,7 @@ def test_the_environment_is_read_in_the_configuration_and_copied_for_workers_onl
     [
         ("mms.worker.__main__", ["aiohttp", "psutil", "mms.server", "click", "asyncio"]),
         ("mms.server.cli", ["mms.worker", "mms.service", "mms.context"]),
-        ("model_archiver.cli", ["mms", "aiohttp", "mxnet", "onnx"]),
+        ("model_archiver.cli", ["mms", "aiohttp", "mxnet", "numpy", "PIL", "onnx"]),
     ],
 )
 def test_importing_a_program_leaves_the_other_ones_out(module: str, absent: list[str]) -> None:
