@@ -94,6 +94,16 @@ class Network:
         nodes: list[dict[str, Any]] = json.loads(self.symbol.tojson(remove_amp_cast=False))["nodes"]
         return [node for node in nodes if node["op"] != "null"]
 
+    def convolutions(self) -> dict[str, dict[str, str]]:
+        """Return each convolution's attributes as MXNet writes them, with the names of its `input` and its `weight`."""
+        inner = self.symbol.get_internals()
+        found = {}
+        for node in self.nodes():
+            if node["op"] == "Convolution":
+                names = inner[f"{node['name']}_output"].get_children().list_outputs()
+                found[node["name"]] = {**node["attrs"], "input": names[0], "weight": names[1]}
+        return found
+
     def run(self, sample: Any) -> list[Any]:
         """Compute the outputs, numpy arrays with a batch of one, for one sample without batch. Raises NetworkError."""
         mx = import_mxnet()
@@ -132,5 +142,7 @@ class Network:
 
 def first_line(error: Exception) -> str:
     """Return what MXNet says, without its stack trace."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]

@@ -25,7 +25,9 @@ MAY_IMPORT = {
     ),
     "model_archiver.quantization_int8": (
         *("model_archiver.quantization_agreement", "model_archiver.quantization_network"),
+        "model_archiver.quantization_rounding",
     ),
+    "model_archiver.quantization_rounding": ("model_archiver.quantization_network",),
     "model_archiver.quantization_agreement": ("model_archiver.quantization_network",),
     "model_archiver.quantization_data": ("model_archiver.errors", "model_archiver.quantization_network"),
     "model_archiver.quantization_network": ("model_archiver.errors",),

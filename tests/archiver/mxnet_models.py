@@ -55,10 +55,10 @@ def train(folder: Path, name: str = "net") -> Path:
     net = nn.HybridSequential(prefix="")
     with net.name_scope():
         net.add(nn.BatchNorm(scale=False))
-        for channels in (8, 16, 16):
-            net.add(nn.Conv2D(channels, 3, padding=1, use_bias=False), nn.BatchNorm(), nn.Activation("relu"))
-            net.add(nn.MaxPool2D())
-        net.add(nn.Flatten(), nn.Dense(CLASSES))
+        for prefix, channels in {"a_": 8, "b_": 16, "c_": 16}.items():
+            net.add(nn.Conv2D(channels, 3, padding=1, use_bias=False, prefix=prefix), nn.BatchNorm())
+            net.add(nn.Activation("relu"), nn.MaxPool2D())
+        net.add(nn.Flatten(), nn.Dense(CLASSES, prefix="dense_"))
     net.initialize(mx.init.Xavier())
     net.hybridize()
     pictures, classes = stripes(512, seed=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .figures import Goal
 from .limit import in_process
-from .models import MMS_TEMPLATE, OUR_TEMPLATE, photo
+from .models import MMS_TEMPLATE, OUR_TEMPLATE, difference_in_class, photo
 from .rows import Bench, Row
 from .servers import Server, Setup
 from .under_load import Contestant, UnderLoad, everybody
@@ -109,6 +109,35 @@ def squeezenet(workers: int, concurrency: int) -> UnderLoad:
     )
 
 
+def squeezenet_int8() -> UnderLoad:
+    """SqueezeNet in int8 with our template, also under MMS, against MMS's own template, which has it in fp32."""
+
+    def lineup(bench: Bench) -> Sequence[Contestant]:
+        int8 = Setup(archive=bench.models.squeezenet_int8())
+        theirs = Setup(archive=vision_archive(bench, "mms"))
+        setups = {
+            "ours": ("ours", int8),
+            "ours-plain": ("ours-plain", int8),
+            "mms": ("mms", theirs),
+            "mms-our-template": ("mms", int8),
+        }
+        return [
+            Contestant(name, bench.peers[peer], setup) for name, (peer, setup) in setups.items() if peer in bench.peers
+        ]
+
+    goals = (
+        Goal(metric=RATE, against="mms", at_least=2.0),
+        Goal(metric=RATE, of="ours-plain", against="mms", at_least=2.0),
+    )
+    return UnderLoad(
+        {Row("squeezenet-int8", "SqueezeNet in int8, 1 worker, 4 clients", goals): lambda: picture(4)},
+        lineup,
+        answers_agree=True,
+        differ=difference_in_class,
+        warmed_by="echo",
+    )
+
+
 def batches() -> UnderLoad:
     """No-op handler with batches of 8, filled for 2 ms at most."""
     rows = {
@@ -177,6 +206,7 @@ def scenarios_under_load() -> list[UnderLoad]:
         echo("echo-5m", LARGE_BYTES, Goal(metric="front_mib", at_most=220)),
         squeezenet(1, 4),
         squeezenet(2, 8),
+        squeezenet_int8(),
         batches(),
         squeezenet_batches(),
         many_models(),

@@ -96,6 +96,25 @@ class Models:
             self._package(name, self.squeezenet_folder(), template)
         return archive
 
+    def squeezenet_int8(self) -> Path:
+        """Return the archive of the same model in int8, under its name, made as the example's README says."""
+        name = "squeezenet_v1.1"
+        store, photos = self._store / "int8", self._sources / "photos"
+        if not store.exists():
+            source = self.squeezenet_folder()
+            store.mkdir()
+            example = CHECKOUT / "examples" / "mxnet_vision"
+            subprocess.run([sys.executable, str(example / "cut_photos.py"), str(photos)], check=True)
+            package_model(
+                model_name=name,
+                model_path=source,
+                handler="mxnet_vision_service:handle",
+                export_path=store,
+                quantize="int8",
+                calibration_data=photos,
+            )
+        return store / f"{name}.mar"
+
     def squeezenet_folder(self) -> Path:
         """Return the files of those archives."""
         source = self._sources / "squeezenet_v1.1"
@@ -141,6 +160,12 @@ def difference(one: bytes, other: bytes) -> str:
         return f"classes {list(first)} and {list(second)}"
     most = max(abs(first[name] - second[name]) for name in first)
     return f"probabilities differ by {most:.2g}" if most > TOLERANCE else ""
+
+
+def difference_in_class(one: bytes, other: bytes) -> str:
+    """Say how the likeliest classes of two answers differ, or nothing: for models of different precision."""
+    first, second = (next(iter(_classes(answer))) for answer in (one, other))
+    return "" if first == second else f"classes {first} and {second}"
 
 
 def _classes(answer: bytes) -> dict[str, float]:

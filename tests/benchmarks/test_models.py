@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .models import difference
+from .models import difference, difference_in_class
 
 
 def answer(**classes: float) -> bytes:
@@ -22,3 +22,10 @@ def answer(**classes: float) -> bytes:
 )
 def test_answers_about_a_picture_are_compared(other: bytes, problem: str) -> None:
     assert difference(answer(cat=0.9, dog=0.1), other) == problem
+
+
+def test_models_of_different_precision_must_agree_in_the_likeliest_class() -> None:
+    one = answer(cat=0.9, dog=0.1)
+
+    assert difference_in_class(one, answer(cat=0.6, fox=0.4)) == ""
+    assert difference_in_class(one, answer(dog=0.5, cat=0.4)) == "classes cat and dog"

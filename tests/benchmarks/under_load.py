@@ -40,6 +40,8 @@ class UnderLoad:
     """Whether the contestants' answers to one request must be the same; what they answer is expected from then on."""
     warmed_by: str = ""
     """Which of models.HANDLERS warms up what compiles, where the model is so slow that few requests would come."""
+    differ: Callable[[bytes, bytes], str] = difference
+    """Says how two of these answers differ too much, or nothing."""
     prepare: Callable[[str, Server], None] | None = None
     """What is done to a contestant, by its name, once its model is ready."""
     limits: Callable[[Bench], Mapping[str, Callable[[], Values]]] | None = None
@@ -95,7 +97,7 @@ class UnderLoad:
         for name, server in servers.items():
             answers[name] = server.predict(next(iter(loads.values())).body)
             first, answer = next(iter(answers.items()))
-            problem = difference(answer, answers[name])
+            problem = self.differ(answer, answers[name])
             for row, load in loads.items():
                 expected[name, row] = load if load.contains else replace(load, expected=answers[name])
                 if problem:
