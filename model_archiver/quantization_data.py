@@ -91,7 +91,7 @@ def _decode(path: Path) -> Any:
             image.load()
             image.info.pop("transparency", None)  # convert() would look at it, and warn
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as exc:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
         raise ModelArchiverError(f"{path} is not a readable image: {exc}.") from exc
 
 

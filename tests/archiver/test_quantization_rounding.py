@@ -63,6 +63,26 @@ def test_inputs_and_weights_that_are_always_zero_do_no_harm() -> None:
     np.testing.assert_allclose(_round(weights, np.zeros((1, 3, 3), np.float32)), weights)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan, -1])
+def test_weights_are_left_to_mxnet_where_the_inputs_tell_nothing(value: float) -> None:
+    weights = np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1)
+
+    np.testing.assert_array_equal(_round(weights, np.full((1, 3, 3), value, np.float32)), weights)
+
+
+def test_layers_of_many_weights_are_rounded_as_well() -> None:
+    chance = np.random.default_rng(4)
+    seen = np.abs(chance.normal(size=(300, 2000)))
+    weights = chance.normal(size=(5, 300, 1, 1)).astype(np.float32)
+
+    rounded = _round(weights, (seen @ seen.T)[np.newaxis])
+
+    def error(changed: Any) -> float:
+        return float(((changed - weights).reshape(5, 300) @ seen).std())
+
+    assert error(rounded) < 0.6 * error(nearest(weights))
+
+
 def test_convolutions_of_other_dimensions_are_left_out(tmp_path: Path) -> None:
     sym = mxnet().sym
     line = sym.Convolution(sym.reshape(sym.var("data"), (1, 3, -1)), num_filter=2, kernel=(3,), name="line")
