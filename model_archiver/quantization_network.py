@@ -1,15 +1,12 @@
 """An MXNet network for the option --quantize: read, run and written. Runs in the command line tool."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from model_archiver.errors import ModelArchiverError
 
 INSTALL = "pip install 'mxnet-model-server[mxnet]'"
-_COMPAT = Path(__file__).parents[1] / "mms" / "worker" / "mxnet_compat.py"
 _LOSS_HEADS = {
     "SoftmaxOutput",
     "LinearRegressionOutput",
@@ -26,8 +23,10 @@ class NetworkError(Exception):
 
 def import_mxnet() -> Any:
     """Import mxnet, mended for current Python and numpy; MXNet's notes about its optimisations are turned off."""
-    if "mxnet" not in sys.modules:
-        _install_compat()
+    # The worker's mend stands alone: nothing else of the server is loaded with it.
+    from mms.worker import mxnet_compat
+
+    mxnet_compat.install()
     try:
         import mxnet as mx
         import numpy  # noqa: F401  # its absence is told as well as mxnet's
@@ -38,17 +37,6 @@ def import_mxnet() -> Any:
         raise ModelArchiverError("--quantize needs an MXNet that was built with oneDNN (MKLDNN); this one was not.")
     mx.util.setenv("MXNET_SUBGRAPH_VERBOSE", "0")
     return mx
-
-
-def _install_compat() -> None:
-    # The mend is the worker's; it knows nothing of its package, and is run here as a file of its own, without it.
-    if not _COMPAT.is_file():
-        return
-    spec = importlib.util.spec_from_file_location("model_archiver_mxnet_compat", _COMPAT)
-    if spec is not None and spec.loader is not None:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.install()
 
 
 class Network:
