@@ -72,22 +72,29 @@ MAY_IMPORT = {
         *("mms.server.config", "mms.server.errors"),
         *("mms.protocol.messages", "mms.headers", "mms.plugin", "mms.server.plugins", "model_archiver.manifest"),
     ),
-    "mms.server.arguments": ("mms.server.config", "mms.server.daemon"),
+    "mms.server.arguments": ("mms.server.config",),
+    "mms.server.command": (),
     "mms.server.pid_file": ("mms.server.errors",),
-    "mms.server.daemon": ("mms.server.config", "mms.server.errors", "mms.server.pid_file"),
+    "mms.server.daemon": ("mms.server.arguments", "mms.server.pid_file"),
+    "mms.server.stop": ("mms.server.arguments", "mms.server.pid_file"),
+    "mms.server.postponed": (),
     "mms.server.model_server": ("mms.server", "mms.version", "mms.plugin"),
-    "mms.server.cli": ("mms.server", "mms.version"),
+    "mms.server.main": ("mms.server",),
+    "mms.server.cli": (
+        *("mms.server.arguments", "mms.server.command", "mms.server.config", "mms.server.daemon", "mms.server.stop"),
+        *("mms.server.errors", "mms.server.pid_file", "mms.version"),
+    ),
     "mms.__init__": ("mms.version",),
     "mms.__main__": ("mms.server.cli",),
 }
 # An outside module and the rooms that may name it.
 ROOMS_OF = {
-    "aiohttp": ("mms.server.http", "mms.server.model_server", "mms.server.download"),
+    "aiohttp": ("mms.server.http", "mms.server.download"),
     "subprocess": ("mms.server.backends", "mms.server.daemon", "mms.server.config.hardware"),
-    "signal": ("mms.server.backends", "mms.server.daemon", "mms.server.model_server", "mms.worker"),
+    "signal": ("mms.server.backends", "mms.server.model_server", "mms.worker"),
     "ray": ("mms.server.backends.ray",),
-    "psutil": ("mms.server.backends", "mms.server.daemon", "mms.server.pid_file", "mms.server.monitor"),
-    "click": ("mms.server.cli", "mms.server.arguments", "model_archiver"),
+    "psutil": ("mms.server.backends", "mms.server.stop", "mms.server.pid_file", "mms.server.monitor"),
+    "click": ("mms.server.cli", "mms.server.command", "model_archiver"),
     "cryptography": ("mms.server.tls",),
     "javaproperties": ("mms.server.config",),
     "mxnet": (
@@ -142,7 +149,7 @@ def test_outside_modules_stay_in_their_rooms(path: Path) -> None:
 
 
 def test_the_environment_is_read_in_the_configuration_and_copied_for_workers_only() -> None:
-    rooms = ("mms.server.config", "mms.server.backends.process", "mms.server.daemon", "mms.server.cli")
+    rooms = ("mms.server.config", "mms.server.backends.process")
     readers = [
         module_of(path)
         for path in FILES
@@ -155,7 +162,8 @@ def test_the_environment_is_read_in_the_configuration_and_copied_for_workers_onl
     ("module", "absent"),
     [
         ("mms.worker.__main__", ["aiohttp", "psutil", "mms.server", "click", "asyncio"]),
-        ("mms.server.cli", ["mms.worker", "mms.service", "mms.context"]),
+        ("mms.server.main", ["mms.worker", "mms.service", "mms.context", "click"]),
+        ("mms.server.cli", ["mms.worker", "mms.server.main", "mms.server.model_server", "asyncio", "psutil"]),
         ("model_archiver.cli", ["mms", "aiohttp", "mxnet", "numpy", "PIL", "onnx"]),
     ],
 )

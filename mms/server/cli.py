@@ -1,41 +1,33 @@
 """The command lines `multi-model-server`, its old name `mxnet-model-server`, and `multi-model-export`.
 
-Called by a user, `multi-model-server` is the launcher: it checks what it was given and starts or stops a server.
-With MARKER as its first argument it is that server. The launcher never imports the server.
+`multi-model-server` is a launcher: it checks what it was given and starts or stops a server, which is another program
+(main.py). It never imports the server, and is gone from memory before that begins: what it imports, a start waits for.
 """
 
-import asyncio
 import contextlib
-import logging
-import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from mms.server.arguments import LauncherCommand, ServerArguments
-from mms.server.config import CommandLineOptions, Config, Hardware, load_config, temp_directory
-from mms.server.daemon import become_server, notify_failed, notify_ready, start_in_background, stop
-from mms.server.errors import ConfigurationError, MMSError
-from mms.server.pid_file import MARKER, AlreadyRunning, DaemonError, DamagedPidFile, PidFile
+from mms.server.arguments import ServerArguments
+from mms.server.command import LauncherCommand
+from mms.server.config import CommandLineOptions, Hardware, load_config, temp_directory
+from mms.server.daemon import become_server, start_in_background
+from mms.server.errors import ConfigurationError
+from mms.server.pid_file import ALREADY_RUNNING, PROGRAM, DaemonError, DamagedPidFile, PidFile
 from mms.version import __version__
-
-_PROGRAM = "multi-model-server"
-_ALREADY_RUNNING = f"Model server is already running, please use {_PROGRAM} --stop to stop MMS."
 
 
 def multi_model_server() -> None:
     """Run the console script."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == [MARKER]:
-        sys.exit(_serve(arguments[1:]))
-    _launcher.main(arguments, prog_name=_PROGRAM)
+    _launcher.main(sys.argv[1:], prog_name=PROGRAM)
 
 
 def mxnet_model_server() -> None:
     """Run the console script of the old name: the same, after a word about it."""
-    click.echo(f"Warning: Calling MMS with mxnet-model-server. Please move to {_PROGRAM}.")
+    click.echo(f"Warning: Calling MMS with mxnet-model-server. Please move to {PROGRAM}.")
     multi_model_server()
 
 
@@ -85,6 +77,9 @@ def _launcher(
 
 def _stop() -> int:
     """Stop the server of this temp folder; stopping what does not run is no failure."""
+    # Late: it needs psutil, whose import would cost every start several milliseconds.
+    from mms.server.stop import stop
+
     pid_file = PidFile()
     if not pid_file.exists():
         click.echo("Model server is not currently running.")
@@ -103,7 +98,7 @@ def _start(options: CommandLineOptions, *, foreground: bool) -> int:
     """Check the command line and start the server; return the exit code."""
     with contextlib.suppress(DamagedPidFile):  # whoever starts replaces it
         if PidFile().server() is not None:
-            click.echo(_ALREADY_RUNNING)
+            click.echo(ALREADY_RUNNING)
             return 1
     try:
         problem = _check(options)
@@ -141,64 +136,3 @@ def _is_url(model: str) -> bool:
     """Whether `[name=]location` is fetched over the network."""
     _, _, location = model.partition("=") if "=" in model.split("/")[0] else ("", "", model)
     return location.lower().startswith(("http://", "https://"))
-
-
-def _serve(arguments: Sequence[str]) -> int:
-    """Be the server; return its exit code. Whatever is wrong is said on the terminal and to the launcher."""
-    parsed = ServerArguments.from_list(arguments)
-    try:
-        with PidFile().claim(lambda: _say("Removing orphan pid file.")):
-            _run(load_config(parsed.options), parsed.ready_fd)
-    except AlreadyRunning:
-        return _fail(parsed.ready_fd, _ALREADY_RUNNING)
-    except ConfigurationError as exc:
-        return _fail(parsed.ready_fd, f"Invalid configuration: {exc}")
-    except (MMSError, DaemonError) as exc:
-        return _fail(parsed.ready_fd, str(exc), err=True)
-    except OSError as exc:
-        return _fail(parsed.ready_fd, exc.strerror or str(exc), err=True)
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-def _run(config: Config, ready_fd: int | None) -> None:
-    # The launcher, which shares this module, has no use for them.
-    from mms.server.model_server import ModelServer
-
-    def on_ready() -> None:
-        for handler in logging.getLogger().handlers:
-            handler.flush()  # the line below comes after the start's own
-        _say("Model server started.")
-        if ready_fd is not None:
-            notify_ready(ready_fd)
-
-    async def serve() -> None:
-        await ModelServer(config).run(on_ready=on_ready)
-
-    _run_loop(serve())
-
-
-def _run_loop(main: Coroutine[None, None, None]) -> None:
-    """Run on uvloop, where it is installed, or on asyncio's own loop."""
-    try:
-        import uvloop
-    except ImportError:
-        run: Callable[[Coroutine[None, None, None]], None] = asyncio.run
-    else:
-        run = uvloop.run
-    # Outside of the handler: an error of the server is no consequence of a missing uvloop.
-    run(main)
-
-
-def _fail(ready_fd: int | None, problem: str, *, err: bool = False) -> int:
-    _say(problem, err=err)
-    if ready_fd is not None:
-        notify_failed(ready_fd, problem)
-    return 1
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    """Print a line past Python's buffers: whoever started the server may have closed its end since."""
-    with contextlib.suppress(OSError):
-        os.write(2 if err else 1, f"{text}\n".encode(errors="backslashreplace"))

@@ -108,12 +108,12 @@ def _redirected(target: URL, location: str, url: str) -> URL:
     return new
 
 
-def _etag(response: aiohttp.ClientResponse) -> str | None:
+def _etag(response: "aiohttp.ClientResponse") -> str | None:
     etag = response.headers.get("ETag", "").removeprefix("W/").strip('"')
     return etag or None
 
 
-async def _save(response: aiohttp.ClientResponse, path: Path, url: str) -> None:
+async def _save(response: "aiohttp.ClientResponse", path: Path, url: str) -> None:
     loop = asyncio.get_running_loop()
     total = response.content_length
     done = 0

@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from dataclasses import replace
 from pathlib import Path
 
-from aiohttp import web
-
 from mms.plugin import EndpointType
 from mms.server.backends import load_backend, load_preload_backend
 from mms.server.config import Address, Config, StartupModel
@@ -24,6 +22,7 @@ from mms.server.http.app import Api, Front
 from mms.server.http.connection import Server
 from mms.server.http.express import ExpressLane
 from mms.server.http.inference import InferenceApi
+from mms.server.http.listener import Listener
 from mms.server.http.management import ManagementApi
 from mms.server.http.plugin_api import PluginApi, described
 from mms.server.logs import Logs, startup_summary
@@ -35,8 +34,6 @@ from mms.server.registry import ModelRegistry
 from mms.server.tls import server_context
 
 logger = logging.getLogger(__name__)
-
-BACKLOG = 1024
 
 
 class ModelServer:
@@ -95,18 +92,19 @@ class ModelServer:
                 Server(front, logs, lane=lane if has_lane and front is fronts[0] else None, lenient=config.lenient_http)
                 for front in fronts
             ]
-            runners = [
+            listeners = [
                 await stack.enter_async_context(self._listening(address, sock, server))
                 for address, sock, server in zip(self._listen_on(), sockets, servers, strict=True)
             ]
             # What exists now stays: the garbage collector need not look at it again and again.
             gc.freeze()
+            gc.enable()
             logger.info("Model server started.")
             self._starting = None
             on_ready()
             await self._stop.wait()
             logger.info("Model server is stopping.")
-            await self._wind_down(runners, registry)
+            await self._wind_down(listeners, registry)
 
     def stop(self) -> None:
         """Ask the server to end; `run` returns when it has."""
@@ -148,36 +146,32 @@ class ModelServer:
         ]
 
     @contextlib.asynccontextmanager
-    async def _listening(
-        self, address: Address, sock: socket.socket, server: Server
-    ) -> AsyncIterator[web.ServerRunner]:
+    async def _listening(self, address: Address, sock: socket.socket, server: Server) -> AsyncIterator[Listener]:
         context = server_context(self._config) if address.is_tls else None
-        runner = web.ServerRunner(server, shutdown_timeout=self._config.shutdown_timeout)
-        await runner.setup()
+        listener = Listener(server, shutdown_timeout_s=self._config.shutdown_timeout)
         try:
-            site = web.SockSite(runner, sock, ssl_context=context, backlog=BACKLOG)
             try:
-                await site.start()
+                await listener.open(sock, context)
             except OSError as exc:
                 raise _bind_error(address, exc) from exc
             # Port 0 has become a real one.
             found = address if address.scheme == "unix" else replace(address, port=sock.getsockname()[1])
             self.addresses.append(str(found))
             logger.info("Listening on %s", self.addresses[-1])
-            yield runner
+            yield listener
         finally:
-            await runner.cleanup()
+            await listener.close()
             if address.scheme == "unix":
                 await asyncio.to_thread(Path(address.path).unlink, missing_ok=True)
 
-    async def _wind_down(self, runners: list[web.ServerRunner], registry: ModelRegistry) -> None:
+    async def _wind_down(self, listeners: list[Listener], registry: ModelRegistry) -> None:
         """Take no more requests, and give those that are here `shutdown_timeout` seconds in all; then end them."""
-        cleanups = [asyncio.create_task(runner.cleanup()) for runner in runners]
-        _, late = await asyncio.wait(cleanups, timeout=self._config.shutdown_timeout)
+        closings = [asyncio.create_task(listener.close()) for listener in listeners]
+        _, late = await asyncio.wait(closings, timeout=self._config.shutdown_timeout)
         if late:
             logger.warning("Requests are still running after %g s and are ended.", self._config.shutdown_timeout)
             await registry.close(timeout_s=0)
-        await asyncio.gather(*cleanups)
+        await asyncio.gather(*closings)
 
     async def _load_startup_models(self, registry: ModelRegistry, store: ModelStore) -> "asyncio.Task[None]":
         """Register what the operator asked for, and start their workers in the background."""

@@ -12,12 +12,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
+PROGRAM: Final = "multi-model-server"
 MARKER: Final = "com.amazonaws.ml.mms.ModelServer"
 """An argument of the process that runs the server. The SageMaker toolkits look for it to find the server."""
+
+ALREADY_RUNNING: Final = f"Model server is already running, please use {PROGRAM} --stop to stop MMS."
 
 _POLL_S = 0.05
 _CLAIM_S = 2.0
@@ -45,7 +49,7 @@ class PidFile:
         """Whether there is a pid file, of a running server or left behind."""
         return self.path.exists() or self.path.is_symlink()
 
-    def server(self) -> psutil.Process | None:
+    def server(self) -> "psutil.Process | None":
         """Return the process that the file names if it is the server that wrote it. Raises DaemonError if damaged."""
         try:
             file = self._open()
@@ -132,7 +136,7 @@ class PidFile:
             raise DaemonError(f"Pid file {self.path} is no file.")
         return file
 
-    def _server(self, file: int) -> psutil.Process | None:
+    def _server(self, file: int) -> "psutil.Process | None":
         text = os.pread(file, 64, 0).decode("ascii", "replace").split("\n")[0].strip()
         if not (text.isascii() and text.isdigit()):
             raise DamagedPidFile(
@@ -147,8 +151,11 @@ class PidFile:
             return False
 
 
-def _server_process(pid: int, *, is_locked: bool) -> psutil.Process | None:
+def _server_process(pid: int, *, is_locked: bool) -> "psutil.Process | None":
     """Return the process if it is a model server: one of ours, which has its file locked, or MMS's own in Java."""
+    # Late: most starts find no pid file, and need not wait for this import.
+    import psutil
+
     try:
         process = psutil.Process(pid)
         command = process.cmdline()

@@ -9,9 +9,8 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import javaproperties
-
 from mms.server.config.hardware import count_cpus, count_gpus
+from mms.server.config.properties import parse_properties
 from mms.server.config.settings import Config
 from mms.server.config.values import is_true, whole_number
 from mms.server.errors import ConfigurationError
@@ -123,8 +122,7 @@ def _read_file(options: CommandLineOptions, environ: Mapping[str, str]) -> _Sour
         warnings = [f"Configuration file not found: {name}; going on without one."] if given else []
         return _Sources(texts={}, config_file=None, warnings=warnings)
     try:
-        with file.open("rb") as stream:  # bytes, because these files are Latin-1
-            raw = javaproperties.load(stream)
+        raw = parse_properties(file.read_bytes())
     except (OSError, ValueError) as exc:  # ValueError: a malformed \u escape
         raise ConfigurationError(f"Unable to read configuration file {name}: {exc}") from exc
     texts = {key: _substitute(text, environ) for key, text in raw.items()}

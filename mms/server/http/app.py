@@ -5,11 +5,9 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestPayloadError
-
 from mms.server.config import Config
 from mms.server.errors import InternalServerException, MMSError, RequestEntityTooLarge, ResourceNotFoundException
+from mms.server.http import web
 from mms.server.http.answer import Answer, error_answer, invalid_message
 from mms.server.http.connection import Response
 from mms.server.http.inference import description_answer
@@ -51,7 +49,7 @@ class Front:
             answer = await self._route(request, request_id)
         except MMSError as exc:
             answer = error_answer(exc)
-        except RequestPayloadError:
+        except web.RequestPayloadError:
             answer = invalid_message()
         except asyncio.CancelledError:
             raise

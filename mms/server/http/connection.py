@@ -6,10 +6,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, cast
 
-from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger, AbstractStreamWriter
 from aiohttp.streams import StreamReader
 
+from mms.server.http import web
 from mms.server.http.answer import Answer, invalid_message
 from mms.server.http.express import MAX_HELD_BYTES, ExpressLane, Head, Ride, Sink
 from mms.server.http.lenient import mended

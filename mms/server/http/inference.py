@@ -1,10 +1,8 @@
 """The inference API: predictions, health and its own description. Runs in the front process."""
 
-from aiohttp import web
-
 from mms.protocol.messages import Failure
 from mms.server.errors import BadRequestException, MethodNotAllowedException
-from mms.server.http import openapi
+from mms.server.http import openapi, web
 from mms.server.http.answer import Answer, failure_answer, json_answer, prediction_answer
 from mms.server.http.payload import inference_request, read_body
 from mms.server.http.target import Target

@@ -3,9 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import web
-
 from mms.server.errors import MethodNotAllowedException, WorkerInitializationException
+from mms.server.http import web
 from mms.server.http.answer import Answer, json_answer, status_answer
 from mms.server.http.payload import page_request, read_body, register_request, scale_request
 from mms.server.http.target import Target

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from aiohttp import web
-
 from mms.protocol.messages import InferenceRequest, Parameter
 from mms.server.errors import BadRequestException, RequestEntityTooLarge
+from mms.server.http import web
 from mms.server.http.multipart import boundary_of, parse_multipart
 from mms.server.http.target import BAD_ESCAPE, Target
 from mms.server.model import RegisterModelRequest

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aiohttp import web
-
 from mms.headers import check_header, check_status, check_text
 from mms.plugin import Context, EndpointMethod, Model, Request, Response, Worker
 from mms.server.errors import MethodNotAllowedException
+from mms.server.http import web
 from mms.server.http.answer import Answer, error_answer
 from mms.server.http.payload import read_body
 from mms.server.http.target import Target

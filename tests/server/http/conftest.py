@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from apis import Apis
 from fakes import FakeBackend, FakeObserver
 
@@ -17,16 +16,18 @@ from mms.server.http.app import Front
 from mms.server.http.connection import Server
 from mms.server.http.express import ExpressLane
 from mms.server.http.inference import InferenceApi
+from mms.server.http.listener import Listener
 from mms.server.http.management import ManagementApi
 from mms.server.model_store import ModelStore
 from mms.server.registry import ModelRegistry
 
 
-async def _listen(server: Server) -> web.ServerRunner:
-    runner = web.ServerRunner(server, shutdown_timeout=1)
-    await runner.setup()
-    await web.SockSite(runner, socket.create_server(("127.0.0.1", 0))).start()
-    return runner
+async def _listen(server: Server) -> tuple[Listener, int]:
+    """Return what listens, and its port."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    listener = Listener(server, shutdown_timeout_s=1)
+    await listener.open(sock, None)
+    return listener, sock.getsockname()[1]
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def start_apis(
 ) -> AsyncIterator[Callable[..., Awaitable[Apis]]]:
     """Start both APIs with these settings, with or without the express lane; the store holds echo.mar."""
     mar("echo")
-    started: list[tuple[Apis, ModelStore, list[web.ServerRunner]]] = []
+    started: list[tuple[Apis, ModelStore, list[Listener]]] = []
 
     async def start(*, has_lane: bool, **settings: object) -> Apis:
         chosen = config(**settings)
@@ -51,12 +52,11 @@ async def start_apis(
         ]
         lane = ExpressLane(registry, observer, max_request_bytes=limit, cors=fronts[0].cors) if has_lane else None
         lenient = chosen.lenient_http
-        runners = [
+        listening = [
             await _listen(Server(fronts[0], observer, lane=lane, lenient=lenient)),
             await _listen(Server(fronts[1], observer, lane=None, lenient=lenient)),
         ]
-        ports = [runner.addresses[0][1] for runner in runners]
-        world = Apis(registry, backend, observer, *ports)
+        world = Apis(registry, backend, observer, *(port for _, port in listening))
         answer = backend.answer
 
         def remember(requests: Sequence[InferenceRequest]) -> PredictReply:
@@ -64,16 +64,16 @@ async def start_apis(
             return answer(requests)
 
         backend.answer = remember
-        started.append((world, store, runners))
+        started.append((world, store, [listener for listener, _ in listening]))
         return world
 
     yield start
-    for world, store, runners in started:
+    for world, store, listeners in started:
         world.backend.hold = False
         for worker in world.backend.alive:
             worker.die()
-        for runner in runners:
-            await runner.cleanup()
+        for listener in listeners:
+            await listener.close()
         await world.registry.close(timeout_s=0)
         store.close()
 

@@ -1,7 +1,5 @@
-"""Stopping servers, with stand-ins that take their time; starting is in test_cli.py, with the real one."""
+"""Stopping servers, with stand-ins that take their time; test_cli.py does it with the real one."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +8,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from mms.server import daemon
+from mms.server import stop as stopping
 from mms.server.pid_file import MARKER
 
 SERVER = """
@@ -54,23 +52,23 @@ def is_gone(process: psutil.Process) -> bool:
 def test_server_ends_in_order(spawn: Spawn) -> None:
     process, child = spawn("child.terminate(); child.wait(); sys.exit(7)")
     # Its parent, this test, does not reap it before: a zombie counts as gone.
-    daemon.stop(psutil.Process(process.pid))
+    stopping.stop(psutil.Process(process.pid))
     assert is_gone(child)
     assert process.wait() == 7
 
 
 def test_server_that_does_not_end_is_killed_with_its_children(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "_MARGIN_S", 0.1)
+    monkeypatch.setattr(stopping, "_MARGIN_S", 0.1)
     process, child = spawn("pass", "--shutdown-timeout=0.2")
-    daemon.stop(psutil.Process(process.pid))
+    stopping.stop(psutil.Process(process.pid))
     assert process.wait() == -signal.SIGKILL
     assert is_gone(child)
 
 
 def test_children_that_outlive_the_server_are_killed(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "_MARGIN_S", 0.2)
+    monkeypatch.setattr(stopping, "_MARGIN_S", 0.2)
     process, child = spawn("sys.exit(0)")
-    daemon.stop(psutil.Process(process.pid))
+    stopping.stop(psutil.Process(process.pid))
     assert process.wait() == 0
     assert is_gone(child)
 
@@ -80,25 +78,4 @@ def test_server_that_is_gone_already_is_no_error(spawn: Spawn) -> None:
     handle = psutil.Process(process.pid)
     process.kill()
     process.wait()
-    daemon.stop(handle)
-
-
-@pytest.mark.parametrize(
-    ("call", "expected"),
-    [
-        (lambda fd: daemon.notify_ready(fd), {"ready": True}),
-        (lambda fd: daemon.notify_failed(fd, "why\nnot"), {"error": "why\nnot"}),
-    ],
-)
-def test_report_is_one_line_of_json(call: Callable[[int], None], expected: dict[str, object]) -> None:
-    reader, writer = os.pipe()
-    call(writer)
-    with os.fdopen(reader) as pipe:
-        lines = pipe.read().splitlines()
-    assert [json.loads(line) for line in lines] == [expected]
-
-
-def test_report_to_a_launcher_that_is_gone_is_no_error() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    daemon.notify_ready(writer)
+    stopping.stop(handle)
