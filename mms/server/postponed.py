@@ -35,10 +35,12 @@ def postpone_aiohttp_client() -> None:
             if not has_run:
                 has_run = True
                 run(package)
-        try:
-            return names[name]
-        except KeyError:
-            raise AttributeError(f"module 'aiohttp' has no attribute {name!r}") from None
+                if names.get("__getattr__") is missing:
+                    del names["__getattr__"]
+            elif names.get("__getattr__") is missing:
+                # Asked by the code that is being run.
+                raise AttributeError(f"module 'aiohttp' has no attribute {name!r}")
+        return getattr(package, name)
 
     names["__getattr__"] = missing
     sys.modules["aiohttp"] = package

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from aiohttp import web
 from fakes import until
 from real import RunningServer
 
@@ -180,11 +181,11 @@ async def test_large_bodies_go_through(world: StartWorld, mar: MakeMar) -> None:
 async def test_download_registers_and_serves(world: StartWorld, mar: MakeMar, store: Path, tmp_path: Path) -> None:
     mar("echo").rename(tmp_path / "echo.mar")
     w = await world(allow_private_urls=True)
-    site = aiohttp.web.AppRunner(aiohttp.web.Application())
+    site = web.AppRunner(web.Application())
     site.app.router.add_static("/", tmp_path)
     await site.setup()
     try:
-        await aiohttp.web.TCPSite(site, "127.0.0.1", 0).start()
+        await web.TCPSite(site, "127.0.0.1", 0).start()
         port = site.addresses[0][1]
         target = f"/models?url=http://127.0.0.1:{port}/echo.mar&initial_workers=1"
         assert await w.manage("POST", target) == 200
