@@ -1,7 +1,8 @@
 """How the front end asks a host process for a worker, and what it hears of its workers. Both processes import it."""
 
+import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ FORK = b"F"
 FORK_DESCRIPTORS = 4
 
 _REPORT = struct.Struct("<Iiq")
+_LENGTH = struct.Struct("<I")
 
 
 class ForkEvent(IntEnum):
@@ -53,3 +55,38 @@ class ReportReader:
                 yield ForkReport(ForkEvent(event), pid, number)
             except ValueError as exc:
                 raise FrameError(f"{event} is no event of a fork") from exc
+
+
+class Surroundings(NamedTuple):
+    """What a worker that was forked before it had a model finds around it, as if it had been started there by itself.
+
+    The first thing that comes through its socket.
+    """
+
+    folder: str
+    environment: dict[str, str]
+    name: str
+    """Of its model, for whoever lists the processes."""
+
+
+def encode_surroundings(surroundings: Surroundings) -> bytes:
+    """Return their bytes."""
+    # As ASCII: names of files need not be Unicode, and their surrogates travel as escapes.
+    data = json.dumps(surroundings).encode("ascii")
+    return _LENGTH.pack(len(data)) + data
+
+
+def read_surroundings(read: Callable[[int], bytes]) -> Surroundings:
+    """Undo `encode_surroundings`, taking no byte more from `read`, which returns as many as it is told or fewer."""
+    (length,) = _LENGTH.unpack(_read_all(read, _LENGTH.size))
+    return Surroundings(*json.loads(_read_all(read, length)))
+
+
+def _read_all(read: Callable[[int], bytes], count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = read(count - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data

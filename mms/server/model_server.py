@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mms.plugin import EndpointType
-from mms.server.backends import load_backend, load_preload_backend
+from mms.server.backends import Warmable, load_backend, load_preload_backend
 from mms.server.config import Address, Config, StartupModel
 from mms.server.errors import MMSError
 from mms.server.http import openapi
@@ -77,6 +77,8 @@ class ModelServer:
             stack.callback(store.close)
             backend = load_backend(config)
             stack.push_async_callback(backend.close)
+            if isinstance(backend, Warmable):
+                backend.warm_up()
             preload_backend = load_preload_backend(config, backend)
             if preload_backend is not backend:
                 stack.push_async_callback(preload_backend.close)

@@ -1,27 +1,23 @@
 """The host process of a preloaded model: loads it once, then forks a worker each time the front end asks for one.
 
-It never predicts: a fork copies the memory of all threads but none of them, so nothing may be at work when it happens.
 What the model registered with `atexit` runs when the host ends, not once more in every worker.
 """
 
 import contextlib
 import gc
 import os
-import select
-import signal
 import socket
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NoReturn
 
-from mms.protocol.fork import FORK_DESCRIPTORS, ForkEvent, ForkReport, encode_report
 from mms.protocol.messages import WorkerSpec
 from mms.service import Service
 from mms.worker.__main__ import leave_with_the_front_end, load_first, prepare, receive, work
+from mms.worker.host import Host, flush
 from mms.worker.loader import load_service
 
 
@@ -32,111 +28,18 @@ def main(control: int, channel: int) -> None:
     mms.protocol.fork is about.
     """
     prepare()
-    host = Host(socket.socket(fileno=control), socket.socket(fileno=channel))
-    service = host.load()
+    connection = socket.socket(fileno=control)
+    with _leaving_with_the_front_end():
+        service = load_first(connection, receive(connection), _load_without_gpu)
     if service is None:
         return
     _warn_of_threads()
     gc.collect()
     # Counting references still copies pages in the workers; the garbage collector's visits shall not.
     gc.freeze()
-    connection = host.run()
-    if connection is not None:
-        _work_to_the_end(connection, service)
-
-
-class Host:
-    """Forks workers and tells the front end how each of them ended."""
-
-    def __init__(self, control: socket.socket, channel: socket.socket) -> None:
-        self._control = control
-        self._channel = channel
-        self._bell, self._ringer = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ringer.setblocking(False)
-        self._pids: set[int] = set()
-
-    def load(self) -> Service | None:
-        """Load the model that the front end sends; None if that fails."""
-        with _leaving_with_the_front_end():
-            return load_first(self._control, receive(self._control), _load_without_gpu)
-
-    def run(self) -> socket.socket | None:
-        """Serve the front end until it closes a socket; then return None. In a worker, return its socket instead."""
-        try:
-            return self._serve()
-        finally:
-            signal.set_wakeup_fd(-1)
-            for sock in (self._control, self._channel, self._bell, self._ringer):
-                sock.close()
-
-    def _serve(self) -> socket.socket | None:
-        # The handler is needed for the signal to ring the bell at all.
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
-        poll = select.poll()
-        for sock in (self._control, self._channel, self._bell):
-            poll.register(sock, select.POLLIN)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while True:
-                ready = {descriptor for descriptor, _ in poll.poll()}
-                if self._bell.fileno() in ready:
-                    self._report_ends()
-                if self._control.fileno() in ready:
-                    return None
-                if self._channel.fileno() not in ready:
-                    continue
-                request, descriptors, _, _ = socket.recv_fds(self._channel, 1, FORK_DESCRIPTORS)
-                if not request:
-                    return None
-                if self._fork(descriptors) == 0:
-                    return _become_worker(descriptors)
-        return None
-
-    def _fork(self, descriptors: list[int]) -> int | None:
-        """Fork once; return 0 in the worker, as fork does. In the host, report what became of it."""
-        _flush()
-        try:
-            with warnings.catch_warnings():
-                # Python 3.12 finds the idle thread pools of native libraries, which know of forks themselves.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
-        except OSError as exc:
-            self._report(ForkReport(ForkEvent.REFUSED, 0, exc.errno or 0))
-            pid = None
-        if pid == 0:
-            return pid
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if pid is not None:
-            self._pids.add(pid)
-            self._report(ForkReport(ForkEvent.FORKED, pid))
-        return pid
-
-    def _report_ends(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._bell.recv(1024):
-                pass
-        for pid in list(self._pids):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                self._pids.discard(pid)
-                self._report(ForkReport(ForkEvent.ENDED, pid, os.waitstatus_to_exitcode(status)))
-
-    def _report(self, report: ForkReport) -> None:
-        self._channel.sendall(encode_report(report))
-
-
-def _become_worker(descriptors: list[int]) -> socket.socket:
-    """Take what the front end sent to the new process, in place of what was the host's."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.setsid()
-    connection, *streams = descriptors
-    for standard, stream in enumerate(streams):
-        os.dup2(stream, standard)
-        os.close(stream)
-    os.set_inheritable(connection, False)
-    return socket.socket(fileno=connection)
+    worker = Host(connection, socket.socket(fileno=channel)).run()
+    if worker is not None:
+        _work_to_the_end(worker, service)
 
 
 @contextlib.contextmanager
@@ -187,7 +90,7 @@ def _work_to_the_end(connection: socket.socket, service: Service) -> NoReturn:
         # Stands for the interpreter's own last resort, which os._exit does without.
         traceback.print_exc()
     finally:
-        _flush()
+        flush()
         os._exit(code)
 
 
@@ -199,10 +102,3 @@ def _exit_code(value: object) -> int:
         return value & 0xFF
     print(value, file=sys.stderr)
     return 1
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        # A handler may have closed or replaced it.
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.flush()

@@ -1,13 +1,15 @@
 """Worker backends by name, imported when chosen. Runs in the front process."""
 
 from importlib import import_module
+from typing import Protocol, runtime_checkable
 
 from mms.server.backends.base import WorkerBackend
 from mms.server.config import Config
 from mms.server.errors import ConfigurationError
 
 BACKENDS = {
-    "process": "mms.server.backends.process:ProcessBackend",
+    "process": "mms.server.backends.warm:WarmBackend",
+    "spawn": "mms.server.backends.process:ProcessBackend",
     "prefork": "mms.server.backends.prefork:PreforkBackend",
 }
 
@@ -21,8 +23,16 @@ def load_backend(config: Config) -> WorkerBackend:
 
 
 def load_preload_backend(config: Config, usual: WorkerBackend) -> WorkerBackend:
-    """Return the backend of models with `preload_model`: another one beside `process`, otherwise the usual one."""
-    return _make("prefork", config) if config.worker_backend == "process" else usual
+    """Return the backend of models with `preload_model`: another one beside our usual two, otherwise the usual one."""
+    return _make("prefork", config) if config.worker_backend in ("process", "spawn") else usual
+
+
+@runtime_checkable
+class Warmable(Protocol):
+    """A backend that can do a part of its work before the first worker is asked for."""
+
+    def warm_up(self) -> None:
+        """Begin with that, in the background; called once, in the event loop. Workers may be started at any time."""
 
 
 def _make(name: str, config: Config) -> WorkerBackend:

@@ -10,13 +10,18 @@ from mms.server.backends.output import STREAMS, WorkerOutput
 
 
 class ForkedProcess:
-    """A ChildProcess that is no child of this process: its host tells when it began and how it ended."""
+    """A ChildProcess that is no child of this process: its host tells when it began and how it ended.
 
-    def __init__(self, output: WorkerOutput) -> None:
+    Where the system has descriptors of processes (Linux), it outlives its host; nobody knows its exit code then.
+    """
+
+    def __init__(self, model_name: str, output: WorkerOutput) -> None:
+        self.model_name = model_name
         self.output = output
         self.forked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done as soon as the process runs; fails if it never will."""
         self._pid: int | None = None
+        self._pidfd: int | None = None
         self._returncode: int | None = None
         self._is_unwanted = False
         self._stdin: int | None = None
@@ -53,7 +58,9 @@ class ForkedProcess:
     def kill(self) -> None:
         """See ChildProcess. One that does not run yet ends as soon as it does."""
         self._is_unwanted = True
-        if self._pid is not None and not self.output.exited.is_set():
+        if self._pidfd is not None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        elif self._pid is not None and not self.output.exited.is_set():
             os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
@@ -73,6 +80,7 @@ class ForkedProcess:
     def began(self, pid: int) -> None:
         """Hear from the host that the process runs."""
         self._pid = pid
+        self._pidfd = _open_process(pid)
         if self._is_unwanted:
             self.abandon()
         if not self.forked.done():
@@ -86,12 +94,27 @@ class ForkedProcess:
     def ended(self, returncode: int) -> None:
         """Hear from the host that the process ended."""
         self._returncode = returncode
-        self.output.process_exited()
+        self._forget()
 
     def orphaned(self) -> None:
-        """Hear that the host is gone: end the process, since nobody would tell of its end any more."""
+        """Hear that the host is gone: watch the process from here, or end it, since nobody would tell of its end."""
+        if self._pidfd is not None:
+            asyncio.get_running_loop().add_reader(self._pidfd, self._orphan_ended)
+            return
         with contextlib.suppress(ProcessLookupError):
             self.kill()
+        self.output.process_exited()
+
+    def _orphan_ended(self) -> None:
+        """The loop: a process that nobody here can wait for has ended."""
+        assert self._pidfd is not None
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
         self.output.process_exited()
 
 
@@ -107,6 +130,24 @@ class _Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._output.pipe_connection_lost(self._number, exc)
+
+
+def has_process_descriptors() -> bool:
+    """Whether processes can be watched that are no children of this one: Linux 5.3 and later, unless forbidden."""
+    descriptor = _open_process(os.getpid())
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def _open_process(pid: int) -> int | None:
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 def close_all(descriptors: list[int]) -> None:

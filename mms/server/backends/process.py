@@ -1,4 +1,4 @@
-"""The default backend: one subprocess and one socketpair a worker. Runs in the front process."""
+"""A new interpreter for each worker, and a socketpair. Runs in the front process."""
 
 import asyncio
 import os
@@ -38,16 +38,23 @@ class ProcessBackend:
 
         Another `program` is a module whose `main` takes the descriptor of its socket and then these `descriptors`.
         """
-        worker = await self._spawn(spec, on_line, program, descriptors)
+        worker = await self.spawn(spec, on_line, self.environment(spec), program=program, descriptors=descriptors)
         await worker.start(spec, timeout_s=self._config.worker_start_timeout)
         return worker
 
     async def close(self) -> None:
         """Do nothing: this backend holds nothing beside its workers."""
 
-    async def _spawn(
-        self, spec: WorkerSpec, on_line: LogLine, program: str, descriptors: Sequence[int]
+    async def spawn(
+        self,
+        spec: WorkerSpec,
+        on_line: LogLine,
+        environment: Mapping[str, str],
+        *,
+        program: str = WORKER,
+        descriptors: Sequence[int] = (),
     ) -> ProcessWorker:
+        """Start the process only. Raises WorkerInitializationException."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         output = WorkerOutput(on_line)
@@ -64,7 +71,7 @@ class ProcessBackend:
                 spec.model_name,
                 pass_fds=inherited,
                 cwd=spec.model_dir,
-                env=self._environment(spec),
+                env=environment,
                 # Not in the group of the terminal: Ctrl-C is for the front end, which then ends its workers in order.
                 # A session, since uvloop knows no `process_group`.
                 start_new_session=True,
@@ -78,7 +85,8 @@ class ProcessBackend:
             theirs.close()
         return await ProcessWorker.connect(process, output, ours, spec)
 
-    def _environment(self, spec: WorkerSpec) -> dict[str, str]:
+    def environment(self, spec: WorkerSpec) -> dict[str, str]:
+        """Return the environment of a worker."""
         environment = {k: v for k, v in os.environ.items() if not self._config.hides_from_workers(k)}
         environment["PYTHONPATH"] = os.pathsep.join(_python_path(spec, environment))
         environment["MMS_DECODE_INPUT_REQUEST"] = "true" if spec.decode_input else "false"

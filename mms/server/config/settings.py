@@ -128,7 +128,7 @@ class Config:
         30.0, values.seconds, "Seconds that running requests get to finish when the server is stopped."
     )
     worker_backend: str = _key(
-        "process", values.word, "How workers run: `process`, `prefork` or `package.module:Class`."
+        "process", values.word, "How workers run: `process`, `spawn`, `prefork` or `package.module:Class`."
     )
     preload_model: bool = _key(
         False, values.boolean, "Whether a model is loaded once and its workers are forked from that process."

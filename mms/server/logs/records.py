@@ -15,7 +15,8 @@ LIFE_CYCLE: Final = f"{SERVER}.wlm.WorkerLifeCycle"
 _NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "mms.server.backends.process": LIFE_CYCLE,
-        "mms.server.backends.prefork": LIFE_CYCLE,
+        "mms.server.backends.host": LIFE_CYCLE,
+        "mms.server.backends.warm": LIFE_CYCLE,
         "mms.server.cli": f"{SERVER}.ModelServer",
         "mms.server.http.app": f"{SERVER}.http.HttpRequestHandler",
         "mms.server.http.inference": f"{SERVER}.http.InferenceRequestHandler",

@@ -9,9 +9,11 @@ from fakes import DEADLINE_S, FakeBackend, ask
 from real import make_model
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
+from mms.server.backends import Warmable
 from mms.server.backends.base import Worker, WorkerBackend
 from mms.server.backends.prefork import PreforkBackend
 from mms.server.backends.process import ProcessBackend
+from mms.server.backends.warm import WarmBackend
 from mms.server.config import Config
 from mms.server.errors import WorkerDied, WorkerInitializationException
 
@@ -42,9 +44,11 @@ async def bodies(answer: "asyncio.Future[PredictReply]") -> list[bytes]:
     return [bytes(result.body) for result in reply.results if isinstance(result, Prediction)]
 
 
-@pytest.fixture(params=[FakeBackend, ProcessBackend, PreforkBackend])
-def backend(request: pytest.FixtureRequest, config: Callable[..., Config]) -> WorkerBackend:
+@pytest.fixture(params=[FakeBackend, ProcessBackend, PreforkBackend, WarmBackend])
+async def backend(request: pytest.FixtureRequest, config: Callable[..., Config]) -> WorkerBackend:
     made: WorkerBackend = request.param(config())
+    if isinstance(made, Warmable):
+        made.warm_up()
     return made
 
 

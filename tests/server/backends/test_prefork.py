@@ -60,6 +60,14 @@ class Bench:
         self.workers.append(worker)
         return worker
 
+    async def start_when_lost(self) -> ProcessWorker:
+        """Start a worker as soon as the front end knows that its host is gone."""
+        while True:
+            try:
+                return await self.start()
+            except WorkerInitializationException:
+                await asyncio.sleep(0.01)
+
     def file(self, name: str) -> Path:
         return Path(self.spec.model_dir, name)
 
@@ -298,29 +306,51 @@ async def test_host_ends_with_its_last_worker_and_the_next_one_loads_anew(make: 
     assert len(bench.loads) == 2
 
 
-async def test_death_of_the_host_ends_its_workers_and_the_next_start_makes_another(
+async def test_workers_outlive_their_host_and_the_next_start_makes_another(
     make: MakeBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = make()
     idle, busy = await bench.start(), await bench.start()
-    answer = ask_batch(busy, [InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(1000)")])])
+    answer = ask_batch(busy, [InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(0.5) or 5")])])
     os.kill(bench.loads[0], signal.SIGKILL)
-    for worker in (idle, busy):
-        assert await reason(worker) == "the process that it was forked from ended"
-    with pytest.raises(WorkerDied):
-        await answer
-    await until(lambda: not runs(idle.pid) and not runs(busy.pid))
-    assert await evaluate(await bench.start(), "1") == 1
+    assert await evaluate(await bench.start_when_lost(), "1") == 1
     assert len(bench.loads) == 2
+    [result] = (await answer).results
+    assert isinstance(result, Prediction)
+    assert bytes(result.body) == b"5"
+    assert await evaluate(idle, "2") == 2
     await until(lambda: caplog.messages)
     assert caplog.record_tuples == [
         (
-            "mms.server.backends.prefork",
+            "mms.server.backends.host",
             logging.ERROR,
             f"The host process of model m (pid {bench.loads[0]}) died: SIGKILL, perhaps out of memory. "
-            "Its workers are replaced.",
+            "Its workers go on; those that start from now on have another.",
         )
     ]
+
+
+@pytest.mark.parametrize("expression", ["os._exit(3)", "os.kill(os.getpid(), 9)"])
+async def test_death_without_a_host_is_noticed(make: MakeBench, expression: str) -> None:
+    bench = make()
+    worker = await bench.start()
+    os.kill(bench.loads[0], signal.SIGKILL)
+    await until(lambda: not runs(bench.loads[0]))
+    with pytest.raises(WorkerDied):
+        await ask(worker, expression)
+    assert await reason(worker) == "the process that it was forked from ended"
+
+
+@pytest.mark.parametrize("body", ["1", "time.sleep(1000)"])
+async def test_worker_without_a_host_is_stopped(make: MakeBench, body: str) -> None:
+    bench = make()
+    worker = await bench.start()
+    os.kill(bench.loads[0], signal.SIGKILL)
+    await until(lambda: not runs(bench.loads[0]))
+    worker.predict([InferenceRequest("r", b"", [Parameter("body", "", body.encode())])]).cancel()
+    async with asyncio.timeout(LIMIT_S):
+        await worker.stop(grace_s=0.1 if body != "1" else DEADLINE_S)
+    assert not runs(worker.pid)
 
 
 async def test_start_while_the_host_dies_fails_and_the_next_one_works(make: MakeBench) -> None:
