@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 from fakes import DEADLINE_S
 
 from mms.server.config import Config
@@ -110,6 +111,24 @@ async def running_server(config: Config) -> AsyncIterator[RunningServer]:
         server.stop()
         await task
         gc.unfreeze()
+
+
+def worker_processes() -> list[psutil.Process]:
+    """Return the processes that servers in this one run handlers in, or load models for them."""
+    alive = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE and not is_blank_host(child):
+                alive.append(child)
+    return alive
+
+
+def is_blank_host(process: psutil.Process) -> bool:
+    """Say whether this is the process that forks workers, and none of them."""
+    try:
+        return "mms.worker.blank" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def test_outside_modules_stay_in_their_rooms(path: Path) -> None:
 
 
 def test_the_environment_is_read_in_the_configuration_and_copied_for_workers_only() -> None:
-    rooms = ("mms.server.config", "mms.server.backends.process")
+    rooms = ("mms.server.config", "mms.server.backends.process", "mms.worker.blank")
     readers = [
         module_of(path)
         for path in FILES

@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
-import psutil
 import pytest
 from aiohttp import web
 from fakes import until
-from real import RunningServer
+from real import RunningServer, worker_processes
 
 StartServer = Callable[..., Awaitable[RunningServer]]
 MakeMar = Callable[..., Path]
@@ -118,7 +117,7 @@ async def test_handler_that_ends_its_process_is_replaced(world: StartWorld, body
 async def test_kill_of_a_worker_fails_its_request_only(world: StartWorld) -> None:
     w = await world("slow")
     assert (await w.ask("slow", b"0"))[0] == 200
-    [victim] = psutil.Process().children()
+    [victim] = worker_processes()
     running = asyncio.create_task(w.ask("slow", b"1000"))
     await asyncio.sleep(0.05)
     queued = asyncio.create_task(w.ask("slow", b"0"))
@@ -167,7 +166,7 @@ async def test_unregister_under_load_answers_everybody(world: StartWorld, mar: M
     await asyncio.sleep(0.05)
     assert await w.manage("DELETE", "/models/batches") == 200
     assert {status for status, _ in await asyncio.gather(*asked)} <= {200, 503}
-    assert psutil.Process().children() == []
+    assert worker_processes() == []
     assert list(w.running.config.temp_dir.glob("models/*")) == []
 
 

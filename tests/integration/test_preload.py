@@ -1,7 +1,6 @@
 """`preload_model` on a real server: one load, forked workers, and nothing else that a client could tell."""
 
 import asyncio
-import contextlib
 import importlib.util
 import os
 import shutil
@@ -16,7 +15,7 @@ import aiohttp
 import psutil
 import pytest
 from fakes import until
-from real import RunningServer
+from real import RunningServer, worker_processes
 
 from mms.server.config.values import StartupModel
 from model_archiver.packaging import package_model
@@ -41,13 +40,8 @@ def archive(mar: Callable[..., Path]) -> Path:
 
 
 def our_processes() -> list[int]:
-    """Return the ids of all processes that the server runs."""
-    alive = []
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if child.status() != psutil.STATUS_ZOMBIE:
-                alive.append(child.pid)
-    return alive
+    """Return the ids of all processes that the server runs for its models."""
+    return [process.pid for process in worker_processes()]
 
 
 def replaced(pid: int, *, count: int) -> bool:
@@ -147,12 +141,15 @@ async def test_worker_that_dies_is_forked_anew(server: Serve, client: Client) ->
     assert (await predict(client, running))["loaded_in"] == before["loaded_in"]
 
 
-async def test_host_that_dies_is_replaced_with_its_workers(server: Serve, client: Client) -> None:
+async def test_workers_outlive_a_host_that_dies_and_the_next_has_another(server: Serve, client: Client) -> None:
     running = await server()
-    await register(client, running, "initial_workers=2&preload_model=true")
+    await register(client, running, "initial_workers=1&preload_model=true")
     before = await predict(client, running)
     os.kill(before["loaded_in"], signal.SIGKILL)
-    await until(lambda: replaced(before["loaded_in"], count=3))
+    await until(lambda: before["loaded_in"] not in our_processes())
+    assert (await predict(client, running))["worker"] == before["worker"]
+    os.kill(before["worker"], signal.SIGKILL)
+    await until(lambda: len(our_processes()) == 2)
     after = await predict(client, running)
     assert after["loaded_in"] != before["loaded_in"]
     assert after["parent"] == after["loaded_in"]
@@ -184,7 +181,7 @@ async def test_stopped_server_leaves_no_process(server: Serve, client: Client) -
     await register(client, running, "initial_workers=2&preload_model=true")
     assert len(our_processes()) == 3
     running.server.stop()
-    await until(lambda: not our_processes())
+    await until(lambda: not psutil.Process().children(recursive=True))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import until
+from real import is_blank_host
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 30.0
@@ -28,9 +29,19 @@ class Launched:
     temp: Path
 
     @property
-    def workers(self) -> list[psutil.Process]:
+    def below(self) -> list[psutil.Process]:
         """The processes below it."""
         return self.process.children(recursive=True)
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """Those that run a handler."""
+        return [process for process in self.below if not is_blank_host(process)]
+
+    @property
+    def hosts(self) -> list[psutil.Process]:
+        """Those that workers are forked from."""
+        return [process for process in self.below if is_blank_host(process)]
 
     async def ask(self, body: bytes) -> bytes:
         """Ask the model `slow`."""
@@ -96,19 +107,26 @@ async def launch(mar: Callable[..., Path], store: Path, tmp_path: Path) -> Async
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in processes)
+    return not any(map(runs, processes))
+
+
+def runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("busy", [False, True])
 async def test_signal_leaves_no_process_and_no_file(launch: Launch, number: signal.Signals, busy: bool) -> None:
     server = await launch()
-    workers = server.workers
+    below = server.below
     asked = asyncio.create_task(server.ask(b"0.3")) if busy else None
     if asked is not None:
         await asyncio.sleep(0.1)
     server.process.send_signal(number)
-    await until(lambda: gone([server.process, *workers]))
+    await until(lambda: gone([server.process, *below]))
     assert list(server.temp.iterdir()) == []
     if asked is not None:
         assert await asked == b"slept"
@@ -116,11 +134,11 @@ async def test_signal_leaves_no_process_and_no_file(launch: Launch, number: sign
 
 async def test_stuck_worker_does_not_keep_the_server_up(launch: Launch) -> None:
     server = await launch()
-    workers = server.workers
+    below = server.below
     asked = asyncio.create_task(server.ask(b"1000"))
     await asyncio.sleep(0.1)
     server.process.send_signal(signal.SIGTERM)
-    await until(lambda: gone([server.process, *workers]))
+    await until(lambda: gone([server.process, *below]))
     assert list(server.temp.iterdir()) == []
     with pytest.raises(OSError):
         await asked
@@ -128,22 +146,22 @@ async def test_stuck_worker_does_not_keep_the_server_up(launch: Launch) -> None:
 
 async def test_interrupt_at_the_terminal_lets_running_requests_finish(launch: Launch) -> None:
     server = await launch()
-    workers = server.workers
+    below = server.below
     asked = asyncio.create_task(server.ask(b"0.3"))
     await asyncio.sleep(0.1)
     # What Ctrl-C does: to the whole foreground group.
     os.killpg(os.getpgid(server.process.pid), signal.SIGINT)
     assert await asked == b"slept"
-    await until(lambda: gone([server.process, *workers]))
+    await until(lambda: gone([server.process, *below]))
 
 
 async def test_kill_of_the_server_ends_its_workers(launch: Launch) -> None:
     server = await launch()
-    workers = server.workers
+    below = server.below
     asked = asyncio.create_task(server.ask(b"1000"))
     await asyncio.sleep(0.1)
     server.process.kill()
-    await until(lambda: gone([server.process, *workers]))
+    await until(lambda: gone([server.process, *below]))
     with pytest.raises(OSError):
         await asked
 
@@ -155,3 +173,22 @@ async def test_kill_of_a_worker_is_repaired(launch: Launch) -> None:
         worker.kill()
     await until(lambda: len({worker.pid for worker in server.workers} - before) == 2)
     assert await server.ask(b"0") == b"slept"
+
+
+async def test_kill_of_the_host_is_repaired_and_disturbs_no_worker(launch: Launch) -> None:
+    server = await launch()
+    before = server.workers
+    [host] = server.hosts
+    asked = asyncio.create_task(server.ask(b"0.3"))
+    host.kill()
+    assert await asked == b"slept"
+    await until(lambda: gone([host]))
+    assert not gone(before[:1])
+    assert not gone(before[1:])
+    for worker in before:
+        worker.kill()
+    await until(lambda: len(server.workers) == 2 and len(server.hosts) == 1)
+    assert await server.ask(b"0") == b"slept"
+    server.process.send_signal(signal.SIGTERM)
+    below = server.below
+    await until(lambda: gone([server.process, *below]))

@@ -11,7 +11,7 @@ import aiohttp
 import psutil
 import pytest
 from fakes import DEADLINE_S, until
-from real import RunningServer, make_model, running_server
+from real import RunningServer, make_model, running_server, worker_processes
 
 from mms.server.config import Address, Config, StartupModel
 from mms.server.model_server import ModelServer
@@ -169,10 +169,10 @@ async def test_stop_leaves_nothing(config: MakeConfig, client: aiohttp.ClientSes
     settings = config(load_models="ALL", startup_workers=2)
     async with running_server(settings) as running:
         assert (await predict(client, running, "echo", "x"))[0] == 200
-        await until(lambda: len(psutil.Process().children()) == 2)
-        workers = psutil.Process().children()
+        await until(lambda: len(worker_processes()) == 2)
+        below = psutil.Process().children(recursive=True)
         assert temp_left(settings) == ["models"]
-    assert not any(worker.is_running() for worker in workers)
+    assert not any(process.is_running() for process in below)
     assert temp_left(settings) == []
     with pytest.raises(aiohttp.ClientConnectorError):
         await client.get(f"{running.inference}/ping")

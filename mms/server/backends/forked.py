@@ -106,9 +106,14 @@ class ForkedProcess:
         self.output.process_exited()
 
     def _orphan_ended(self) -> None:
-        """The loop: a process that nobody here can wait for has ended."""
+        """The loop: a process that lost its host has ended."""
         assert self._pidfd is not None
+        assert self._pid is not None
         asyncio.get_running_loop().remove_reader(self._pidfd)
+        # Orphans are somebody else's to reap, but ours where this is the first process of a container.
+        with contextlib.suppress(ChildProcessError):
+            _, status = os.waitpid(self._pid, os.WNOHANG)
+            self._returncode = os.waitstatus_to_exitcode(status)
         self._forget()
 
     def _forget(self) -> None:

@@ -103,8 +103,8 @@ class WarmBackend:
     def _host_environment(self) -> dict[str, str]:
         """Return the environment of a worker, but for what belongs to its model."""
         environment = self._processes.environment(_BLANK)
+        _, *inherited, _ = environment["PYTHONPATH"].split(os.pathsep)
         # Entries that are relative mean another folder to each worker.
-        inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in inherited if os.path.isabs(entry))
         return environment
 
