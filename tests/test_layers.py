@@ -162,6 +162,7 @@ def test_the_environment_is_read_in_the_configuration_and_copied_for_workers_onl
     ("module", "absent"),
     [
         ("mms.worker.__main__", ["aiohttp", "psutil", "mms.server", "click", "asyncio"]),
+        ("mms.server.model_server", ["aiohttp", "mms.server.http", "mms.worker", "click"]),
         ("mms.server.main", ["mms.worker", "mms.service", "mms.context", "click"]),
         ("mms.server.cli", ["mms.worker", "mms.server.main", "mms.server.model_server", "asyncio", "psutil"]),
         ("model_archiver.cli", ["mms", "aiohttp", "mxnet", "numpy", "PIL", "onnx"]),

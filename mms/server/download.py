@@ -72,11 +72,6 @@ async def download(url: str, path: Path, *, allow_private: bool) -> Download:
             raise DownloadModelException(f"Failed to download model from: {url}{_hint(exc)}") from exc
 
 
-def is_download(url: str) -> bool:
-    """Whether `url` names something to fetch rather than something in the model store."""
-    return url[:8].lower().startswith(("http://", "https://"))
-
-
 def redacted(url: str) -> str:
     """Return a URL fit for a log: without user, password and query, which may hold a signature."""
     with contextlib.suppress(ValueError):

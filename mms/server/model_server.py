@@ -9,29 +9,24 @@ import re
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mms.plugin import EndpointType
 from mms.server.backends import Warmable, load_backend, load_preload_backend
 from mms.server.config import Address, Config, StartupModel
 from mms.server.errors import MMSError
-from mms.server.http import openapi
-from mms.server.http.app import Api, Front
-from mms.server.http.connection import Server
-from mms.server.http.express import ExpressLane
-from mms.server.http.inference import InferenceApi
-from mms.server.http.listener import Listener
-from mms.server.http.management import ManagementApi
-from mms.server.http.plugin_api import PluginApi, described
 from mms.server.logs import Logs, startup_summary
 from mms.server.model import RegisterModelRequest
 from mms.server.model_store import ModelStore
 from mms.server.monitor import Monitor
-from mms.server.plugins import Plugin, config_texts, load_plugins
+from mms.server.plugins import load_plugins
 from mms.server.registry import ModelRegistry
 from mms.server.tls import server_context
+
+if TYPE_CHECKING:
+    from mms.server.http.listener import Listener
 
 logger = logging.getLogger(__name__)
 
@@ -87,16 +82,14 @@ class ModelServer:
             await stack.enter_async_context(_running(Monitor(config, logs, registry.refresh_memory).run()))
             starting = await self._load_startup_models(registry, store)
             stack.callback(starting.cancel)
-            fronts = self._fronts(registry, plugins)
-            lane = ExpressLane(registry, logs, max_request_bytes=config.max_request_size, cors=fronts[0].cors)
-            has_lane = all(plugin.url_pattern != "predictions" for plugin in plugins)
-            servers = [
-                Server(front, logs, lane=lane if has_lane and front is fronts[0] else None, lenient=config.lenient_http)
-                for front in fronts
-            ]
+            # Half of a start is importing what speaks HTTP. Late: the processes that were just begun start meanwhile.
+            await asyncio.sleep(0)
+            from mms.server.http.listeners import make_listeners
+
+            made = make_listeners(config, registry, logs, plugins, count=len(sockets))
             listeners = [
-                await stack.enter_async_context(self._listening(address, sock, server))
-                for address, sock, server in zip(self._listen_on(), sockets, servers, strict=True)
+                await stack.enter_async_context(self._listening(address, sock, listener))
+                for address, sock, listener in zip(self._listen_on(), sockets, made, strict=True)
             ]
             # What exists now stays: the garbage collector need not look at it again and again.
             gc.freeze()
@@ -123,34 +116,11 @@ class ModelServer:
             return [config.inference_address]
         return [config.inference_address, config.management_address]
 
-    def _fronts(self, registry: ModelRegistry, plugins: Sequence[Plugin]) -> list[Front]:
-        """Return what answers at each address of `_listen_on`; the first one has the predictions."""
-        config = self._config
-        inference = InferenceApi(registry, max_request_bytes=config.max_request_size)
-        management = ManagementApi(
-            registry, default_workers=config.default_workers_per_model, max_request_bytes=config.max_request_size
-        )
-
-        def front(plugins: Sequence[Plugin], apis: Sequence[Api], description: openapi.Json) -> Front:
-            if plugins:
-                limit = config.max_request_size
-                apis = [PluginApi(plugins, registry, config_texts(config), max_request_bytes=limit), *apis]
-                description = described(description, plugins)
-            return Front(config, apis, description)
-
-        if len(self._listen_on()) == 1:
-            return [front(plugins, [inference, management], openapi.combined_description())]
-        of_inference = [plugin for plugin in plugins if plugin.endpoint_type is EndpointType.INFERENCE]
-        of_management = [plugin for plugin in plugins if plugin.endpoint_type is EndpointType.MANAGEMENT]
-        return [
-            front(of_inference, [inference], openapi.inference_description()),
-            front(of_management, [management], openapi.management_description()),
-        ]
-
     @contextlib.asynccontextmanager
-    async def _listening(self, address: Address, sock: socket.socket, server: Server) -> AsyncIterator[Listener]:
+    async def _listening(
+        self, address: Address, sock: socket.socket, listener: "Listener"
+    ) -> AsyncIterator["Listener"]:
         context = server_context(self._config) if address.is_tls else None
-        listener = Listener(server, shutdown_timeout_s=self._config.shutdown_timeout)
         try:
             try:
                 await listener.open(sock, context)
@@ -166,7 +136,7 @@ class ModelServer:
             if address.scheme == "unix":
                 await asyncio.to_thread(Path(address.path).unlink, missing_ok=True)
 
-    async def _wind_down(self, listeners: list[Listener], registry: ModelRegistry) -> None:
+    async def _wind_down(self, listeners: list["Listener"], registry: ModelRegistry) -> None:
         """Take no more requests, and give those that are here `shutdown_timeout` seconds in all; then end them."""
         closings = [asyncio.create_task(listener.close()) for listener in listeners]
         _, late = await asyncio.wait(closings, timeout=self._config.shutdown_timeout)

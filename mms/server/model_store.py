@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import model_archiver.errors
-from mms.server.download import download, is_download
 from mms.server.errors import InternalServerException, InvalidModelException, ModelNotFoundException
 from model_archiver.archive import extract, find_model_folder, read_manifest
 from model_archiver.manifest import Manifest
@@ -101,6 +100,9 @@ class ModelStore:
         return path
 
     async def _fetch_remote(self, url: str, *, trusted: bool) -> StoredModel:
+        # Late: it needs aiohttp, which no model of the store waits for.
+        from mms.server.download import download
+
         folders = await asyncio.to_thread(self._own_folder)
         with tempfile.TemporaryDirectory(dir=folders, prefix=".download-") as scratch:
             # The name of the file is what messages about a damaged archive call it.
@@ -152,6 +154,11 @@ class ModelStore:
             except FileExistsError:
                 self._folders = Path(tempfile.mkdtemp(prefix="models-", dir=self._temp))
         return self._folders
+
+
+def is_download(url: str) -> bool:
+    """Whether `url` names something to fetch rather than something in the model store."""
+    return url[:8].lower().startswith(("http://", "https://"))
 
 
 def _exists(path: Path) -> bool:

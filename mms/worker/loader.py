@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import json
 import os
 import sys
@@ -135,8 +134,8 @@ def _load_file(file: Path, name: str) -> ModuleType:
 
 def _classes(module: ModuleType) -> list[type]:
     """Return the classes that the module itself defines, by name."""
-    members = inspect.getmembers(module, inspect.isclass)
-    return list(dict.fromkeys(member for _, member in members if member.__module__ == module.__name__))
+    members = [member for _, member in sorted(vars(module).items()) if isinstance(member, type)]
+    return list(dict.fromkeys(member for member in members if member.__module__ == module.__name__))
 
 
 def _only_class(module: ModuleType) -> type:
@@ -155,7 +154,9 @@ def _method(handler: object, name: str) -> Any:
 
 def _load_legacy(spec: WorkerSpec, model_dir: Path) -> Service:
     """Load an archive of MMS 0.x: its handler is the file of a class derived from SingleNodeService."""
-    # Lazily, since no other model needs it.
+    # Lazily, since no other model needs them.
+    import inspect
+
     from mms.model_service.model_service import SingleNodeService
 
     manifest = _read_manifest(model_dir / LEGACY_MANIFEST) or {}

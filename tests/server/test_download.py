@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from mms.server.download import Download, download, is_download, redacted
+from mms.server.download import Download, download, redacted
 from mms.server.errors import DownloadModelException, ModelNotFoundException
 
 CONTENT = bytes(range(256)) * 10_000
@@ -206,18 +206,6 @@ async def test_redirect_to_a_private_host_is_refused_when_private_hosts_are(site
     with pytest.raises(DownloadModelException, match="private address"):
         await download(site.url, target, allow_private=False)
     assert site.asked == []
-
-
-@pytest.mark.parametrize("url", ["http://x/m", "https://x/m", "HTTP://x", "hTTps://x", "http://"])
-def test_http_is_recognised_in_any_case(url: str) -> None:
-    assert is_download(url)
-
-
-@pytest.mark.parametrize(
-    "url", ["m.mar", "http:/x", "https:x", "httpd.mar", "https.mar", "s3://bucket/m.mar", "file:///m.mar", "/m", ""]
-)
-def test_what_is_not_http_is_looked_up_in_the_store(url: str) -> None:
-    assert not is_download(url)
 
 
 def test_log_never_shows_who_asked_or_with_which_signature() -> None:

@@ -17,7 +17,7 @@ from mms.server.errors import (
     InvalidModelException,
     ModelNotFoundException,
 )
-from mms.server.model_store import ModelStore
+from mms.server.model_store import ModelStore, is_download
 from model_archiver.archive import write_manifest
 from model_archiver.manifest import Manifest, Model
 
@@ -252,3 +252,15 @@ async def test_cancelled_fetch_leaves_nothing(models: ModelStore, mar: MakeMar, 
     fetching.cancel()
     await asyncio.gather(fetching, return_exceptions=True)
     assert unpacked(temp) == []
+
+
+@pytest.mark.parametrize("url", ["http://x/m", "https://x/m", "HTTP://x", "hTTps://x", "http://"])
+def test_http_is_recognised_in_any_case(url: str) -> None:
+    assert is_download(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["m.mar", "http:/x", "https:x", "httpd.mar", "https.mar", "s3://bucket/m.mar", "file:///m.mar", "/m", ""]
+)
+def test_what_is_not_http_is_looked_up_in_the_store(url: str) -> None:
+    assert not is_download(url)

@@ -347,7 +347,7 @@ async def test_worker_without_a_host_is_stopped(make: MakeBench, body: str) -> N
     worker = await bench.start()
     os.kill(bench.loads[0], signal.SIGKILL)
     await until(lambda: not runs(bench.loads[0]))
-    worker.predict([InferenceRequest("r", b"", [Parameter("body", "", body.encode())])]).cancel()
+    worker.predict([InferenceRequest("r", b"", [Parameter("body", "", body.encode())])], lambda reply: None)
     async with asyncio.timeout(LIMIT_S):
         await worker.stop(grace_s=0.1 if body != "1" else DEADLINE_S)
     assert not runs(worker.pid)

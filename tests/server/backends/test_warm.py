@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import DEADLINE_S, until
+from fakes import ask as ask_batch
 from real import make_model
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
@@ -107,7 +108,7 @@ def runs(pid: int | None) -> bool:
 
 async def ask(worker: ProcessWorker, body: str) -> PredictReply:
     async with asyncio.timeout(LIMIT_S):
-        return await worker.predict([InferenceRequest("r", b"", [Parameter("body", "", body.encode())])])
+        return await ask_batch(worker, [InferenceRequest("r", b"", [Parameter("body", "", body.encode())])])
 
 
 async def evaluate(worker: ProcessWorker, expression: str) -> object:
@@ -399,7 +400,7 @@ async def test_workers_outlive_the_host_and_later_ones_have_another(make: MakeBe
     bench = make()
     idle, busy = await bench.fork(), await bench.fork()
     host = parent(idle)
-    answer = busy.predict([InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(0.5) or 5")])])
+    answer = ask_batch(busy, [InferenceRequest("r", b"", [Parameter("body", "", b"time.sleep(0.5) or 5")])])
     os.kill(host, signal.SIGKILL)
     await until(lambda: not runs(host))
     # Perhaps by itself: the front end may not have heard of it yet.
@@ -434,7 +435,8 @@ async def main():
     backend = WarmBackend(Config())
     backend.warm_up()
     worker = await backend.start(spec, lambda stream, line: print(line, flush=True))
-    busy = worker.predict([InferenceRequest("r", b"", [Parameter("body", "", sys.argv[2].encode())])])
+    request = InferenceRequest("r", b"", [Parameter("body", "", sys.argv[2].encode())])
+    worker.predict([request], lambda reply: None)
     print("pid", worker.pid, flush=True)
     await asyncio.Event().wait()
 
