@@ -26,6 +26,9 @@ def serve(arguments: Sequence[str]) -> int:
     """Be the server; return its exit code."""
     parsed = ServerArguments.from_list(arguments)
     try:
+        if parsed.ready_fd is not None:
+            # For this process only: the launcher waits for the end of the pipe.
+            os.set_inheritable(parsed.ready_fd, False)
         with PidFile().claim(lambda: _say("Removing orphan pid file.")):
             _run(load_config(parsed.options), parsed.ready_fd)
     except AlreadyRunning:
