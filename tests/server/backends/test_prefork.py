@@ -1,13 +1,14 @@
 """Workers forked from a process that loaded their model: what they share, and what each has for itself."""
 
 import asyncio
+import ctypes
 import logging
 import os
 import re
 import signal
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -339,6 +340,30 @@ async def test_death_without_a_host_is_noticed(make: MakeBench, expression: str)
     with pytest.raises(WorkerDied):
         await ask(worker, expression)
     assert await reason(worker) == "the process that it was forked from ended"
+
+
+@pytest.fixture
+def reaper() -> Iterator[None]:
+    """Make this process what the first one of a container is: the parent of all orphans."""
+    if sys.platform != "linux":
+        pytest.skip("Linux only")
+    prctl, subreaper = ctypes.CDLL(None).prctl, 36
+    assert prctl(subreaper, 1, 0, 0, 0) == 0
+    yield
+    prctl(subreaper, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("reaper")
+async def test_death_without_a_host_leaves_no_zombie_in_a_container(make: MakeBench) -> None:
+    bench = make()
+    worker = await bench.start()
+    os.kill(bench.loads[0], signal.SIGKILL)
+    await until(lambda: not runs(bench.loads[0]))
+    with pytest.raises(WorkerDied):
+        await ask(worker, "os._exit(3)")
+    assert await reason(worker) == "it exited with code 3"
+    assert worker.pid is not None
+    assert not psutil.pid_exists(worker.pid)
 
 
 @pytest.mark.parametrize("body", ["1", "time.sleep(1000)"])
