@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mms.server.config.hardware import count_cpus, count_gpus
-from mms.server.config.properties import parse_properties
 from mms.server.config.settings import Config
 from mms.server.config.values import is_true, whole_number
 from mms.server.errors import ConfigurationError
@@ -121,8 +120,12 @@ def _read_file(options: CommandLineOptions, environ: Mapping[str, str]) -> _Sour
     if not file.is_file():
         warnings = [f"Configuration file not found: {name}; going on without one."] if given else []
         return _Sources(texts={}, config_file=None, warnings=warnings)
+    # A seventh of a start without a file.
+    import javaproperties
+
     try:
-        raw = parse_properties(file.read_bytes())
+        with file.open("rb") as stream:  # bytes, because these files are Latin-1
+            raw = javaproperties.load(stream)
     except (OSError, ValueError) as exc:  # ValueError: a malformed \u escape
         raise ConfigurationError(f"Unable to read configuration file {name}: {exc}") from exc
     texts = {key: _substitute(text, environ) for key, text in raw.items()}
