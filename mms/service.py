@@ -101,7 +101,7 @@ class Service:
                 # The front end would name all requests of the batch; these are the ones that the handler saw.
                 metrics.append(self._prediction_time(accepted, prediction_ms))
                 prediction_ms = None
-        return PredictReply(answers, metrics, prediction_ms)
+        return PredictReply(answers, tuple(metrics), prediction_ms)
 
     def _prediction_time(self, requests: Sequence[InferenceRequest], milliseconds: float) -> MetricRecord:
         ids = ",".join(request.request_id for request in requests)

@@ -187,7 +187,7 @@ class FakeObserver:
         """See PoolObserver."""
         self.lines.append((model_name, number, stream, line))
 
-    def model_metrics(self, records: list[MetricRecord]) -> None:
+    def model_metrics(self, records: Sequence[MetricRecord]) -> None:
         """See PoolObserver."""
         self.records += records
 

@@ -270,7 +270,7 @@ def decode_reply(parts: Sequence[Buffer]) -> PredictReply:
             raise ValueError("more than the results that it announces")
         return PredictReply(
             results,
-            [_decode_metric(metric) for metric in metrics],
+            tuple([_decode_metric(metric) for metric in metrics]),
             milliseconds if math.isfinite(milliseconds) else None,
         )
     except (ValueError, TypeError, StopIteration, RecursionError, struct.error) as exc:
@@ -314,7 +314,7 @@ def _check_texts(*texts: object) -> None:
 
 def encode_spec(spec: WorkerSpec) -> list[Buffer]:
     """Return the parts of the first frame that a worker gets."""
-    return [_dumps({name: getattr(spec, name) for name in spec.__slots__}).encode()]
+    return [_dumps(spec._asdict()).encode()]
 
 
 def decode_spec(parts: Sequence[Buffer]) -> WorkerSpec:

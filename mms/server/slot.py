@@ -5,7 +5,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from mms.protocol.messages import PredictReply
 from mms.server.backends.base import Worker
@@ -129,7 +128,7 @@ class Slot:
         begin = time.monotonic()
         self.started_at = time.time()
         try:
-            spec = replace(place.spec, gpu_id=self.gpu_id)
+            spec = place.spec._replace(gpu_id=self.gpu_id)
             self.worker = worker = await place.backend.start(spec, self._log_line)
         except WorkerInitializationException as exc:
             self._report_failed_load(exc)

@@ -28,7 +28,7 @@ class PoolObserver(Protocol):
     def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
         """Take a line that a worker printed."""
 
-    def model_metrics(self, records: list[MetricRecord]) -> None:
+    def model_metrics(self, records: Sequence[MetricRecord]) -> None:
         """Take what a handler recorded during one batch."""
 
     def prediction_time(self, model_name: str, request_ids: Sequence[str], milliseconds: float) -> None:

@@ -11,7 +11,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NoReturn
 
 from mms.protocol.messages import WorkerSpec
@@ -58,7 +57,7 @@ def _leaving_with_the_front_end() -> Iterator[None]:
 
 def _load_without_gpu(spec: WorkerSpec) -> Service:
     # MMS: the preloading process belongs to no worker, hence to no GPU. What CUDA sets up does not survive a fork.
-    return load_service(replace(spec, gpu_id=None))
+    return load_service(spec._replace(gpu_id=None))
 
 
 def _warn_of_threads() -> None:

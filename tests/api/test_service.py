@@ -100,7 +100,7 @@ def test_an_unreadable_body_is_the_clients_error(
 ) -> None:
     reply = recorder.predict([request_of(body, content_type, name="data")])
     assert seen == []
-    assert reply.metrics == []
+    assert reply.metrics == ()
     (failure,) = reply.results
     assert isinstance(failure, Failure)
     assert (failure.code, failure.type) == (400, "BadRequestException")
@@ -278,7 +278,7 @@ def test_nothing_set_for_one_batch_reaches_the_next(serve: Serve, request_of: Re
     service.predict([request_of(b"set", headers=b"Secret: yes")])
     reply = service.predict([request_of(b"plain", request_id="r-2")])
     assert reply.results == [Prediction(b"x", 200, "", None, ())]
-    assert reply.metrics == []
+    assert reply.metrics == ()
     assert service.context.get_request_header(0, "Secret") is None
     assert service.context.get_request_id() == "r-2"
 
@@ -370,7 +370,7 @@ def test_metrics_of_loading_travel_with_the_first_batch(serve: Serve, request_of
     service.context.metrics.add_size("Weights", 12)
     refused = service.predict([request_of(b"{", "application/json")])
     assert [(metric.name, metric.request_id) for metric in refused.metrics] == [("Weights", "")]
-    assert service.predict([request_of()]).metrics == []
+    assert service.predict([request_of()]).metrics == ()
 
 
 def test_a_metric_that_cannot_be_written_costs_no_answer(serve: Serve, request_of: RequestOf) -> None:
@@ -384,7 +384,7 @@ def test_a_metric_that_cannot_be_written_costs_no_answer(serve: Serve, request_o
 
     reply = serve(handle).predict([request_of()])
     assert reply.results == [Prediction(b"x")]
-    assert reply.metrics == []
+    assert reply.metrics == ()
 
 
 def test_an_empty_batch_is_answered_empty(recorder: Service, seen: list[Any]) -> None:

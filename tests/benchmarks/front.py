@@ -70,7 +70,7 @@ class InstantWorker:
 
     def predict(self, requests: Sequence[InferenceRequest], answered: Answered) -> None:
         """See Worker.predict."""
-        reply = PredictReply([Prediction(b"OK") for _ in requests], [], 0.01)
+        reply = PredictReply([Prediction(b"OK") for _ in requests], (), 0.01)
         asyncio.get_running_loop().call_soon(answered, reply)
 
     async def wait(self) -> str:

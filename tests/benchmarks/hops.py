@@ -58,7 +58,7 @@ def request() -> InferenceRequest:
 
 def reply() -> PredictReply:
     """Make what its answer is."""
-    return PredictReply([Prediction(b"OK")], [], 0.01)
+    return PredictReply([Prediction(b"OK")], (), 0.01)
 
 
 def hops(lane: ExpressLane, logs: Logs) -> Iterator[tuple[str, Hop, int]]:

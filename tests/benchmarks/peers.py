@@ -120,7 +120,8 @@ class BareAiohttp:
 
 def clean_environment() -> dict[str, str]:
     """Return our environment without what would change another server."""
-    foreign = ("PYTHONPATH", "MMS_CONFIG_FILE", "OMP_NUM_THREADS")
+    # Who sets PYTHONDONTWRITEBYTECODE would have a checkout compiled anew at every start, and an installed server not.
+    foreign = ("PYTHONPATH", "MMS_CONFIG_FILE", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if name not in foreign}
 
 

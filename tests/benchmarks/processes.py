@@ -47,7 +47,7 @@ class ServerProcesses:
         if self._worker_name:
             return [one for one in others if _name(one) == self._worker_name]
         parents = {one.ppid() for one in (self.front, *others)}
-        return [one for one in others if one.pid not in parents]
+        return [one for one in others if one.pid not in parents and not _is_blank_host(one)]
 
     def cpu(self) -> Cpu:
         """Return the CPU time that was used so far, by those that have ended as well."""
@@ -68,6 +68,13 @@ class ServerProcesses:
         if rest:
             found["parents_mib"] = sum(_total(one, _rss) for one in rest) / MIB
         return found
+
+
+def _is_blank_host(process: psutil.Process) -> bool:
+    """Say whether this is the process of ours that forks workers, which has none at the moment."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "mms.worker.blank" in process.cmdline()
+    return False
 
 
 def _name(process: psutil.Process) -> str:

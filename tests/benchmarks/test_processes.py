@@ -44,6 +44,18 @@ def test_workers_are_those_below_the_front(front: int) -> None:
     assert "parents_mib" not in processes.memory()
 
 
+def test_the_host_that_forks_workers_is_none_itself(front: int) -> None:
+    [one, other] = ServerProcesses(front).workers
+    wait = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", wait, "mms.worker.blank"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host:
+        assert host.stdout is not None
+        host.stdout.readline()
+        below = ServerProcesses(psutil.Process().pid).workers
+        assert {one.pid, other.pid} <= {process.pid for process in below}
+        assert host.pid not in {process.pid for process in below}
+
+
 def test_a_front_may_stand_beside_its_workers(front: int) -> None:
     processes = ServerProcesses(front, front_name="one", worker_name="other")
     assert (processes.front.name(), [one.name() for one in processes.workers]) == ("one", ["other"])

@@ -25,7 +25,7 @@ MIB = 1 << 20
 PREDICTION = Prediction(b"\x00\xff" * 9, 201, "As asked", "", [("x-a", "1"), ("X-B", "zwölf")])
 REPLY = PredictReply(
     [PREDICTION, Failure(507, "InternalServerException", "Out of resources"), Prediction(b"")],
-    [MetricRecord("Loads", "Count", "1", ["ModelName:m", "Level:Model"], "r1,r2", 1795364378)],
+    (MetricRecord("Loads", "Count", "1", ["ModelName:m", "Level:Model"], "r1,r2", 1795364378),),
 )
 REQUESTS = [
     InferenceRequest(
@@ -61,10 +61,10 @@ def test_requests_round_trip() -> None:
     "reply",
     [
         REPLY,
-        PredictReply([Prediction(b"x"), Prediction(b"", 404)], [], 0.25),
-        PredictReply([PREDICTION, Prediction(b"plain"), PREDICTION], [], 0.0),
-        PredictReply([Failure(400, "BadRequestException", "no"), Prediction(b"y")], [], 1e9),
-        PredictReply([], [], None),
+        PredictReply([Prediction(b"x"), Prediction(b"", 404)], (), 0.25),
+        PredictReply([PREDICTION, Prediction(b"plain"), PREDICTION], (), 0.0),
+        PredictReply([Failure(400, "BadRequestException", "no"), Prediction(b"y")], (), 1e9),
+        PredictReply([], (), None),
     ],
 )
 def test_reply_round_trip(reply: PredictReply) -> None:
@@ -72,7 +72,7 @@ def test_reply_round_trip(reply: PredictReply) -> None:
 
 
 def test_plain_predictions_need_no_json() -> None:
-    _, more, *bodies = frames.encode_reply(PredictReply([Prediction(b"x"), Prediction(b"y", 201)], [], 0.5))
+    _, more, *bodies = frames.encode_reply(PredictReply([Prediction(b"x"), Prediction(b"y", 201)], (), 0.5))
     assert more == b""
     assert bodies == [b"x", b"y"]
 
@@ -213,7 +213,7 @@ def table(*statuses: int, milliseconds: float = math.nan) -> bytes:
         {"abc": 1, "def": 2},
         [],
         [[], []],
-        [[], [], []],
+        [[], (), []],
         [1, []],
         [[1], []],
         [["abc"], []],

@@ -209,7 +209,7 @@ async def test_metrics_of_a_batch_reach_the_observer(bench: MakeBench) -> None:
 
 async def test_time_of_a_batch_reaches_the_observer_with_the_ids_of_its_requests(bench: MakeBench) -> None:
     b = bench(batch_size=2)
-    b.backend.answer = lambda requests: PredictReply([Prediction(b""), Prediction(b"")], [], 0.25)
+    b.backend.answer = lambda requests: PredictReply([Prediction(b""), Prediction(b"")], (), 0.25)
     asked = [b.ask("a"), b.ask("b")]
     b.slot()
     for future in asked:

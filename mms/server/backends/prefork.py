@@ -1,7 +1,6 @@
 """The backend of `preload_model`: one process loads a model once and forks its workers. Runs in the front process."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 from mms.protocol.messages import WorkerSpec
@@ -28,7 +27,7 @@ class PreforkBackend:
 
     async def start(self, spec: WorkerSpec, on_line: LogLine) -> ProcessWorker:
         """See WorkerBackend.start. What the host prints while it loads belongs to the worker that came first."""
-        shared = replace(spec, gpu_id=None)
+        shared = spec._replace(gpu_id=None)
         host = self._hosts.get(shared)
         if host is None:
             name = f"The host process of model {shared.model_name}"

@@ -208,7 +208,7 @@ class ProcessWorker(asyncio.BufferedProtocol):
 
 def _why(code: int | None) -> str:
     if code is None:
-        return "the process that it was forked from ended"
+        return "it ended after the process that it was forked from, so nobody knows its exit code"
     if code >= 0:
         return f"it exited with code {code}"
     name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"

@@ -67,7 +67,7 @@ class Bench:
         return worker
 
     async def start(self, backend: WarmBackend | ProcessBackend | None = None, **spec: object) -> ProcessWorker:
-        wanted = {name: getattr(self.spec, name) for name in self.spec.__slots__} | spec
+        wanted = {name: getattr(self.spec, name) for name in self.spec._fields} | spec
         async with asyncio.timeout(LIMIT_S):
             worker = await (backend or self.warm).start(WorkerSpec(**wanted), self.lines)
         self.workers.append(worker)
