@@ -24,9 +24,9 @@ from mms.context import Context, RequestProcessor
 from mms.metrics.metrics_store import MetricsStore
 from mms.server.config import Config
 from mms.server.http.openapi import inference_paths, management_paths
-from model_archiver.onnx_elementwise import ELEMENTWISE
-from model_archiver.onnx_layers import LAYERS
-from model_archiver.onnx_shaping import SHAPING
+from model_archiver.onnx.elementwise import ELEMENTWISE
+from model_archiver.onnx.layers import LAYERS
+from model_archiver.onnx.shaping import SHAPING
 
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").glob("**/README.md")])
 DOC_PAGES = sorted(DOCS.glob("*.md"))

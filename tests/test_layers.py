@@ -15,22 +15,15 @@ FILES = sorted(path for package in ("mms", "model_archiver") for path in (ROOT /
 HANDLER_API = ("mms.version", "mms.headers", "mms.metrics", "mms.context", "mms.service")
 MAY_IMPORT = {
     "model_archiver": ("model_archiver",),
-    "model_archiver.quantization": (
-        *("model_archiver.archive", "model_archiver.errors", "model_archiver.quantization_agreement"),
-        *(
-            "model_archiver.quantization_data",
-            "model_archiver.quantization_int8",
-            "model_archiver.quantization_network",
-        ),
+    "model_archiver.quantization": ("model_archiver.archive", "model_archiver.errors", "model_archiver.quantization"),
+    "model_archiver.quantization.int8": (
+        *("model_archiver.quantization.agreement", "model_archiver.quantization.network"),
+        "model_archiver.quantization.rounding",
     ),
-    "model_archiver.quantization_int8": (
-        *("model_archiver.quantization_agreement", "model_archiver.quantization_network"),
-        "model_archiver.quantization_rounding",
-    ),
-    "model_archiver.quantization_rounding": ("model_archiver.quantization_network",),
-    "model_archiver.quantization_agreement": ("model_archiver.quantization_network",),
-    "model_archiver.quantization_data": ("model_archiver.errors", "model_archiver.quantization_network"),
-    "model_archiver.quantization_network": ("model_archiver.errors", "mms.worker.mxnet_compat"),
+    "model_archiver.quantization.rounding": ("model_archiver.quantization.network",),
+    "model_archiver.quantization.agreement": ("model_archiver.quantization.network",),
+    "model_archiver.quantization.data": ("model_archiver.errors", "model_archiver.quantization.network"),
+    "model_archiver.quantization.network": ("model_archiver.errors", "mms.worker.mxnet_compat"),
     "mms.protocol": ("mms.protocol",),
     "mms.version": (),
     "mms.headers": (),
@@ -98,8 +91,8 @@ ROOMS_OF = {
     "cryptography": ("mms.server.tls",),
     "javaproperties": ("mms.server.config",),
     "mxnet": (
-        *("mms.model_service", "mms.utils", "model_archiver.quantization", "model_archiver.quantization_int8"),
-        "model_archiver.quantization_network",
+        *("mms.model_service", "mms.utils", "model_archiver.quantization", "model_archiver.quantization.int8"),
+        "model_archiver.quantization.network",
     ),
 }
 

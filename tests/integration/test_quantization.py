@@ -18,9 +18,9 @@ from real import running_server
 
 from mms.server.config import Config
 from model_archiver import package_model
-from model_archiver.quantization_agreement import compare, run_all
-from model_archiver.quantization_network import Network
-from tests.archiver.mxnet_models import mxnet, np, stripes, train, write_samples
+from model_archiver.quantization.agreement import compare, run_all
+from model_archiver.quantization.network import Network
+from tests.archiver.quantization.models import mxnet, np, stripes, train, write_samples
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "model_service_template"

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model_archiver.quantization_network import Network, import_mxnet
+from model_archiver.quantization.network import Network, import_mxnet
 
 _SAMPLES = 64
 _STEPS = 127

@@ -3,8 +3,8 @@
 from functools import reduce
 
 from model_archiver.mxnet_files import Output
-from model_archiver.onnx_conversion import Conversion, Converter, Operators, Unsupported
-from model_archiver.onnx_graph import OnnxNode
+from model_archiver.onnx.conversion import Conversion, Converter, Operators, Unsupported
+from model_archiver.onnx.graph import OnnxNode
 
 _LARGEST_FLOAT = 3.4028234663852886e38
 _CAST = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model_archiver.quantization_agreement import Agreement, Outputs, compare, run_all
-from model_archiver.quantization_network import Network, NetworkError, first_line, import_mxnet
-from model_archiver.quantization_rounding import round_weights
+from model_archiver.quantization.agreement import Agreement, Outputs, compare, run_all
+from model_archiver.quantization.network import Network, NetworkError, first_line, import_mxnet
+from model_archiver.quantization.rounding import round_weights
 
 FUSION = "MKLDNN_QUANTIZE"
 """MXNet's pass that fuses convolutions with what follows them; only fused ones are faster in int8."""

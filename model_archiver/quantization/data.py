@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model_archiver.errors import ModelArchiverError
-from model_archiver.quantization_network import import_mxnet
+from model_archiver.quantization.network import import_mxnet
 
 IMAGES = (".jpeg", ".jpg", ".png")
 ARRAYS = (".npy",)

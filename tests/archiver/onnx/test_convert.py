@@ -12,7 +12,7 @@ from model_archiver.onnx import find_onnx_file
 np = pytest.importorskip("numpy")
 pytest.importorskip("onnx")
 
-from .onnx_models import assert_same, convert, model_of, node, onnx, run_converted, weights  # noqa: E402  # after the skip
+from .models import assert_same, convert, model_of, node, onnx, run_converted, weights  # noqa: E402  # after the skip
 
 
 def small_cnn(batch: int | str = "N", opset: int = 17) -> object:

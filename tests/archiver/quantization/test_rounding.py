@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from model_archiver.quantization_network import Network
-from model_archiver.quantization_rounding import _round, round_weights
-from tests.archiver.mxnet_models import SHAPE, mxnet, np, stripes, write_symbol
+from model_archiver.quantization.network import Network
+from model_archiver.quantization.rounding import _round, round_weights
+from tests.archiver.quantization.models import SHAPE, mxnet, np, stripes, write_symbol
 
 
 def nearest(weights: Any) -> Any:

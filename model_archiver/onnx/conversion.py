@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from model_archiver.errors import ModelArchiverError
 from model_archiver.mxnet_files import Array, Output, SymbolGraph
-from model_archiver.onnx_graph import OnnxGraph, OnnxNode, Shape
+from model_archiver.onnx.graph import OnnxGraph, OnnxNode, Shape
 
 
 class Unsupported(ModelArchiverError):

@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 
 from model_archiver.errors import ModelArchiverError  # noqa: E402
 
-from .onnx_models import assert_same, convert, model_of, node, run_converted, weights  # noqa: E402  # after the skip
+from .models import assert_same, convert, model_of, node, run_converted, weights  # noqa: E402  # after the skip
 
 K3 = {"kernel_shape": [3, 3]}
 

@@ -11,7 +11,7 @@ np = pytest.importorskip("numpy")
 pytest.importorskip("PIL")
 
 from model_archiver.errors import ModelArchiverError  # noqa: E402  # after the skip
-from model_archiver.quantization_network import import_mxnet  # noqa: E402
+from model_archiver.quantization.network import import_mxnet  # noqa: E402
 
 SIDE = 16
 SHAPE = [3, SIDE, SIDE]

@@ -4,7 +4,7 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
-from model_archiver.quantization_agreement import compare, measure  # noqa: E402  # after the skip
+from model_archiver.quantization.agreement import compare, measure  # noqa: E402  # after the skip
 
 
 def row(*values: float) -> list[Any]:

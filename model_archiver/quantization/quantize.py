@@ -10,10 +10,10 @@ from typing import Any
 
 from model_archiver.archive import ArchiveFile
 from model_archiver.errors import ModelArchiverError
-from model_archiver.quantization_agreement import Agreement, compare, measure, run_all
-from model_archiver.quantization_data import Samples, read_samples
-from model_archiver.quantization_int8 import to_int8
-from model_archiver.quantization_network import Network, NetworkError, first_line, import_mxnet
+from model_archiver.quantization.agreement import Agreement, compare, measure, run_all
+from model_archiver.quantization.data import Samples, read_samples
+from model_archiver.quantization.int8 import to_int8
+from model_archiver.quantization.network import Network, NetworkError, first_line, import_mxnet
 
 logger = logging.getLogger(__name__)
 REPORT = "model_archiver.report"

@@ -7,11 +7,11 @@ from pathlib import Path
 from model_archiver.archive import ArchiveFile
 from model_archiver.errors import ModelArchiverError
 from model_archiver.mxnet_files import Output, write_params
-from model_archiver.onnx_conversion import Conversion, Operators, Unsupported
-from model_archiver.onnx_elementwise import ELEMENTWISE
-from model_archiver.onnx_graph import OnnxGraph, read_onnx
-from model_archiver.onnx_layers import LAYERS
-from model_archiver.onnx_shaping import SHAPING
+from model_archiver.onnx.conversion import Conversion, Operators, Unsupported
+from model_archiver.onnx.elementwise import ELEMENTWISE
+from model_archiver.onnx.graph import OnnxGraph, read_onnx
+from model_archiver.onnx.layers import LAYERS
+from model_archiver.onnx.shaping import SHAPING
 
 SIGNATURE = "signature.json"
 

@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 
 from model_archiver.errors import ModelArchiverError  # noqa: E402
 
-from .onnx_models import assert_same, convert, model_of, node, onnx, weights  # noqa: E402  # after the skip
+from .models import assert_same, convert, model_of, node, onnx, weights  # noqa: E402  # after the skip
 
 ANY = (
     *("Abs", "Ceil", "Cos", "Dropout", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "Identity"),
@@ -102,7 +102,7 @@ def test_softmax_of_both_definitions(
             "back": np.array(shape),
         },
     )
-    from .onnx_models import reference, run_converted
+    from .models import reference, run_converted
 
     expected = reference.ReferenceEvaluator(newer).run(None, {"x": data})[0]
     np.testing.assert_allclose(run_converted(convert(model, tmp_path), data)[0], expected, rtol=1e-4, atol=1e-5)

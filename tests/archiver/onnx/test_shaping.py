@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 
 from model_archiver.errors import ModelArchiverError  # noqa: E402
 
-from .onnx_models import assert_same, convert, model_of, node, weights  # noqa: E402  # after the skip
+from .models import assert_same, convert, model_of, node, weights  # noqa: E402  # after the skip
 
 LARGEST = np.iinfo(np.int64).max
 
@@ -120,7 +120,7 @@ def test_upsample(tmp_path: Path) -> None:
         [node("Upsample", "x s")], shape=["N", 3, 4, 5], opset=9, constants={"s": np.array([1, 1, 2, 2], "float32")}
     )
     data = weights(2, 3, 4, 5)
-    from .onnx_models import run_converted
+    from .models import run_converted
 
     expected = data.repeat(2, axis=2).repeat(2, axis=3)
     np.testing.assert_array_equal(run_converted(convert(model, tmp_path), data)[0], expected)

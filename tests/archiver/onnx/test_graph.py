@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_archiver.errors import ModelArchiverError
-from model_archiver.onnx_graph import read_onnx
+from model_archiver.onnx.graph import read_onnx
 
 
 def test_without_the_package_the_message_says_how_to_get_it(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_old_opsets_are_refused(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    from .onnx_models import model_of, node
+    from .models import model_of, node
 
     onnx.save(model_of([node("Relu", "x")], shape=[1], opset=6), tmp_path / "net.onnx")
     with pytest.raises(ModelArchiverError, match="uses ONNX opset 6"):
@@ -54,7 +54,7 @@ def test_old_opsets_are_refused(tmp_path: Path) -> None:
 
 def test_missing_external_weights_are_named(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    from .onnx_models import model_of, node, weights
+    from .models import model_of, node, weights
 
     model = model_of([node("Add", "x w")], shape=[1], constants={"w": weights(50)})
     onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
@@ -67,7 +67,7 @@ def test_what_does_not_depend_on_the_input_is_computed(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     import numpy as np
 
-    from .onnx_models import model_of, node, weights
+    from .models import model_of, node, weights
 
     model = model_of(
         [
@@ -99,7 +99,7 @@ def test_an_unknown_batch_size_is_a_0_that_is_only_moved(tmp_path: Path) -> None
     onnx = pytest.importorskip("onnx")
     import numpy as np
 
-    from .onnx_models import model_of, node
+    from .models import model_of, node
 
     model = model_of(
         [

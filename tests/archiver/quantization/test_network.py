@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from model_archiver.quantization_network import Network, NetworkError
-from tests.archiver.mxnet_models import SHAPE, mxnet, np, stripes, train, write_symbol
+from model_archiver.quantization.network import Network, NetworkError
+from tests.archiver.quantization.models import SHAPE, mxnet, np, stripes, train, write_symbol
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_mxnet_is_mended_without_the_rest_of_the_server() -> None:
     mxnet()
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
-        "from model_archiver.quantization_network import import_mxnet\n"
+        "from model_archiver.quantization.network import import_mxnet\n"
         "mx = import_mxnet()\n"
         "others = [name for name in sys.modules if name.startswith('mms.')]\n"
         "print(mx.nd.ones(2).asnumpy().tolist(), [name for name in others if 'mxnet_compat' not in name])"

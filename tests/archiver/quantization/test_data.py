@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from model_archiver.errors import ModelArchiverError
-from model_archiver.quantization_data import LEAST_SAMPLES, read_samples
-from tests.archiver.mxnet_models import SHAPE, mxnet, np, stripes
+from model_archiver.quantization.data import LEAST_SAMPLES, read_samples
+from tests.archiver.quantization.models import SHAPE, mxnet, np, stripes
 
-TEMPLATE = Path(__file__).parents[2] / "model_service_template"
-PHOTO = Path(__file__).parents[2] / "docs" / "images" / "kitten_small.jpg"
+TEMPLATE = Path(__file__).parents[3] / "model_service_template"
+PHOTO = Path(__file__).parents[3] / "docs" / "images" / "kitten_small.jpg"
 
 
 @pytest.fixture

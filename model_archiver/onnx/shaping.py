@@ -1,8 +1,8 @@
 """ONNX operators that move elements and compute nothing. Runs in the command line tool, for --convert."""
 
 from model_archiver.mxnet_files import Output
-from model_archiver.onnx_conversion import Conversion, Operators, Unsupported
-from model_archiver.onnx_graph import OnnxNode
+from model_archiver.onnx.conversion import Conversion, Operators, Unsupported
+from model_archiver.onnx.graph import OnnxNode
 
 _TO_THE_END = 2**31 - 1  # exporters write this, or a larger number, for "up to the end"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model_archiver.quantization_network import Network
+from model_archiver.quantization.network import Network
 
 _ROUNDS = 5
 _RUNS = 10

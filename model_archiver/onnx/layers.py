@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from model_archiver.mxnet_files import Output
-from model_archiver.onnx_conversion import Conversion, Converter, Operators, Unsupported
-from model_archiver.onnx_graph import OnnxNode
+from model_archiver.onnx.conversion import Conversion, Converter, Operators, Unsupported
+from model_archiver.onnx.graph import OnnxNode
 
 LOWEST_FLOAT = -3.4028234663852886e38
 

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from model_archiver.quantization_agreement import compare, run_all
-from model_archiver.quantization_int8 import Int8, _clipped, _counts, _histogram, to_int8
-from model_archiver.quantization_network import Network, NetworkError
-from tests.archiver.mxnet_models import SHAPE, mxnet, np, stripes, train, write_symbol
+from model_archiver.quantization.agreement import compare, run_all
+from model_archiver.quantization.int8 import Int8, _clipped, _counts, _histogram, to_int8
+from model_archiver.quantization.network import Network, NetworkError
+from tests.archiver.quantization.models import SHAPE, mxnet, np, stripes, train, write_symbol
 
 
 def clipped(values: Any) -> tuple[float, float]:

@@ -11,9 +11,18 @@ from click.testing import CliRunner, Result
 
 from model_archiver import ModelArchiverError, package_model
 from model_archiver.cli import main
-from tests.archiver.mxnet_models import SHAPE, mxnet, np, stripes, train, write_samples, write_signature, write_symbol
+from tests.archiver.quantization.models import (
+    SHAPE,
+    mxnet,
+    np,
+    stripes,
+    train,
+    write_samples,
+    write_signature,
+    write_symbol,
+)
 
-TEMPLATE = Path(__file__).parents[2] / "model_service_template"
+TEMPLATE = Path(__file__).parents[3] / "model_service_template"
 HANDLER = "mxnet_model_service:handle"
 
 
