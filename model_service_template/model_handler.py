@@ -19,10 +19,12 @@ Copy the folder's files into the folder of your model, then override the steps t
         return None if data is None else _service.handle(data, context)
 """
 
-from http.client import responses
+from http import HTTPStatus
 from typing import Any
 
 from mms.context import Context
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class ModelHandler:
@@ -71,7 +73,7 @@ class ModelHandler:
     def reject(self, index: int, message: str, status: int = 400) -> None:
         """Answer request number `index` of the batch with `status` and `message`. Called by `preprocess`."""
         self._rejected[index] = message
-        self._context.set_response_status(status, responses.get(status, ""), index)
+        self._context.set_response_status(status, _PHRASES.get(status, ""), index)
         self._context.set_response_content_type(index, "text/plain")
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[Any]:

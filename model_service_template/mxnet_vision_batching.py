@@ -24,12 +24,17 @@ class MXNetVisionServiceBatching(MXNetVisionService):
         """Prepare no other size."""
         return [self.padded_size]
 
+    def stack(self, rows: list[list[Any]]) -> list[Any]:
+        """Fill the batch up."""
+        self._count = len(rows)
+        if not rows:
+            return []
+        filling = [np.zeros_like(array) for array in rows[0]]
+        return super().stack(rows + [filling] * (self.padded_size - len(rows)))
+
     def inference(self, model_input: list[Any]) -> list[Any]:
-        """Fill the batch up, run the model, and drop what it said about the filling."""
-        count = len(model_input[0])
-        padded = np.zeros((self.padded_size, *model_input[0].shape[1:]), np.float32)
-        padded[:count] = model_input[0]
-        return [output[:count] for output in super().inference([padded])]
+        """Run the model, and drop what it said about the filling."""
+        return [output[: self._count] for output in super().inference(model_input)]
 
 
 _service = MXNetVisionServiceBatching()

@@ -25,16 +25,18 @@ class MXNetVisionService(MXNetModelService):
         pixels = []
         for index, request in enumerate(batch):
             try:
-                pixels.append(self.transform(image.read(find_input(request, self.signature))))
+                pixels.append([self.transform(image.read(find_input(request, self.signature)))])
             except image.ImageError as exc:
                 self.reject(index, str(exc))
-        return [np.stack(pixels)] if pixels else []
+        return self.stack(pixels)
 
     def transform(self, picture: Any) -> Any:
-        """Turn a decoded picture (NDArray, height x width x 3) into the model's input: float32 (3, height, width)."""
+        """Turn a decoded picture (NDArray, height x width x 3) into the model's input: (3, height, width).
+
+        It becomes float32 when it is put into the batch.
+        """
         height, width = self.signature["inputs"][0]["data_shape"][2:]
-        resized = image.resize(picture, width, height).asnumpy()
-        return resized.transpose(2, 0, 1).astype(np.float32)
+        return image.resize(picture, width, height).asnumpy().transpose(2, 0, 1)
 
     def postprocess(self, inference_output: list[Any]) -> list[Any]:
         """Name the five likeliest classes of each image; by their numbers, if the archive has no synset.txt."""

@@ -1,11 +1,13 @@
 """A symbolic network with its parameters, ready to run."""
 
+import ctypes
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mxnet as mx
+import numpy as np
 
 Shape = tuple[int, ...]
 
@@ -39,15 +41,35 @@ class BoundSymbol:
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:
         """Compute the outputs for arrays (numpy or NDArray) by input name; returns NDArrays, good until the next run.
 
-        Waits until they are computed, because MXNet reports an error only to those who wait.
+        Arrays that `inputs` returned are not copied. Waits until the outputs are computed, because MXNet reports an
+        error only to those who wait.
         """
         executor = self._executor({name: tuple(value.shape) for name, value in inputs.items()})
         for name, value in inputs.items():
-            executor.arg_dict[name][:] = value
+            self._assign(executor.arg_dict[name], value)
         outputs: list[Any] = executor.forward(is_train=False)
         for output in outputs:
             output.wait_to_read()
         return outputs
+
+    def inputs(self, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+        """Return float32 numpy arrays of these shapes, by input name, to fill and hand to `run`.
+
+        On a CPU they are the memory that the model reads, which the next call for the same shapes returns again. What
+        they hold before they are filled is of no use.
+        """
+        bound = self._executor(dict(shapes)).arg_dict
+        if self.device.device_type == "cpu":
+            return {name: _memory(bound[name]) for name in shapes}
+        return {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+
+    def _assign(self, array: Any, value: Any) -> None:
+        if self.device.device_type != "cpu" or not isinstance(value, np.ndarray):
+            array[:] = value
+            return
+        memory = _memory(array)
+        if memory.__array_interface__ != value.__array_interface__:
+            np.copyto(memory, value, casting="unsafe")
 
     def _executor(self, shapes: dict[str, Shape]) -> Any:
         key = tuple(sorted(shapes.items()))
@@ -82,6 +104,17 @@ def load_symbol(model_dir: Path, prefix: str, epoch: int, device: Any) -> BoundS
             )
     symbol, arg_params, aux_params = mx.model.load_checkpoint(str(model_dir / prefix), epoch)
     return BoundSymbol(symbol, arg_params, aux_params, device)
+
+
+def _memory(array: Any) -> Any:
+    """Return the memory of an NDArray on a CPU as a numpy array, once nothing that was started before uses it."""
+    library, address = mx.base._LIB, ctypes.c_void_p()
+    mx.base.check_call(library.MXNDArrayWaitToWrite(array.handle))
+    mx.base.check_call(library.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+    values = np.dtype(array.dtype)
+    memory = (ctypes.c_char * (array.size * values.itemsize)).from_address(address.value or 0)
+    memory.owner = array  # numpy keeps the memory, and so the array
+    return np.frombuffer(memory, values).reshape(array.shape)
 
 
 def _check(kind: str, wanted: Mapping[str, Shape], given: Mapping[str, Any]) -> None:

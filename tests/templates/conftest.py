@@ -75,10 +75,3 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def cat_photo() -> bytes:
     return (ROOT / "docs" / "images" / "kitten_small.jpg").read_bytes()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let mxnet look for sparse arrays where scipy, if it is installed, warns about an old name."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.filterwarnings("ignore:Please import `cs._matrix`:DeprecationWarning"))

@@ -140,3 +140,13 @@ def test_labels_come_from_synset_txt(tmp_path: Path) -> None:
     (tmp_path / "synset.txt").write_text("n1 café\nn2 b \n", encoding="utf-8")
 
     assert load(make_context(tmp_path)).labels == ["n1 café", "n2 b"]
+
+
+def test_arrays_of_different_lengths_in_one_batch_are_an_error(tmp_path: Path) -> None:
+    save_model(tmp_path, mx.sym.Variable("data") * 2, {}, {"data": [0, 0]})
+    context = make_context(tmp_path)
+    service = load(context)
+
+    assert ask(service.handle, context, {"body": [1, 2, 3]}) == [Answer(200, None, [2, 4, 6])]
+    with pytest.raises(ValueError, match="shape"):
+        ask(service.handle, context, {"body": [1]}, {"body": [1, 2]})

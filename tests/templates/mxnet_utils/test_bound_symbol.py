@@ -1,3 +1,4 @@
+import gc
 from typing import Any
 
 import mxnet as mx
@@ -72,3 +73,32 @@ def test_an_error_of_the_model_is_raised_by_the_run_that_has_it_and_not_later() 
     with pytest.raises(mx.MXNetError):
         bound.run({"data": np.array([[[-1.0]]])})  # no Cholesky factor; found out while it computes
     assert bound.run({"data": np.array([[[4.0]]])})[0].asnumpy().tolist() == [[[2.0]]]
+
+
+def test_inputs_are_filled_where_the_model_reads_them() -> None:
+    bound = BoundSymbol(dense(), arrays(**PARAMS), {}, mx.cpu())
+
+    for size in (1, 3, 1):
+        inputs = bound.inputs({"data": (size, 2)})
+        inputs["data"][...] = np.arange(2 * size).reshape(size, 2)
+        [output] = bound.run(inputs)
+        np.testing.assert_array_equal(output.asnumpy(), np.arange(2 * size).reshape(size, 2) * [1, 3] + [10, 20])
+        assert np.shares_memory(inputs["data"], bound.inputs({"data": (size, 2)})["data"])
+
+
+def test_other_arrays_than_those_of_inputs_are_copied() -> None:
+    bound = BoundSymbol(dense(), arrays(**PARAMS), {}, mx.cpu())
+    inputs = bound.inputs({"data": (2, 2)})["data"]
+    inputs[...] = [[1, 2], [3, 4]]
+
+    assert bound.run({"data": inputs[::-1]})[0].asnumpy().tolist() == [[13, 32], [11, 26]]
+    assert bound.run({"data": mx.nd.array([[1, 2], [3, 4]])})[0].asnumpy().tolist() == [[11, 26], [13, 32]]
+    assert bound.run({"data": np.array([[1, 2], [3, 4]], np.int8)})[0].asnumpy().tolist() == [[11, 26], [13, 32]]
+
+
+def test_inputs_outlive_the_model() -> None:
+    inputs = BoundSymbol(dense(), arrays(**PARAMS), {}, mx.cpu()).inputs({"data": (50_000, 2)})["data"]
+    gc.collect()
+
+    inputs[...] = 1
+    assert inputs.sum() == 100_000

@@ -1,8 +1,12 @@
 import base64
+import importlib.util
 import io
+import random
 import struct
 import zlib
 from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import mxnet as mx
@@ -28,6 +32,15 @@ def encode(picture: Image.Image, format_: str, **options: Any) -> bytes:
     return output.getvalue()
 
 
+@pytest.fixture(params=["with simplejpeg", "with Pillow alone"], autouse=True)
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is true with the optional package must be true without it."""
+    if request.param == "with Pillow alone":
+        monkeypatch.setattr(image, "simplejpeg", None)
+    elif image.simplejpeg is None:
+        pytest.skip("simplejpeg is not installed (pip install '.[fast]')")
+
+
 @pytest.fixture
 def photo(cat_photo: bytes) -> Image.Image:
     return Image.open(io.BytesIO(cat_photo)).convert("RGB").resize((61, 45))
@@ -49,6 +62,12 @@ ENCODERS: dict[str, Callable[[Image.Image], bytes]] = {
     "jpeg": lambda photo: encode(photo, "JPEG"),
     "jpeg, progressive": lambda photo: encode(photo, "JPEG", progressive=True),
     "jpeg, no subsampling": lambda photo: encode(photo, "JPEG", subsampling=0),
+    "jpeg, wide subsampling": lambda photo: encode(photo, "JPEG", subsampling=1),
+    "jpeg, with restarts": lambda photo: encode(photo, "JPEG", restart_marker_rows=1),
+    "jpeg, coarse": lambda photo: encode(photo, "JPEG", quality=5),
+    "jpeg, and more behind it": lambda photo: encode(photo, "JPEG") + b"more",
+    "jpeg, red, green and blue": lambda photo: encode(photo, "JPEG", keep_rgb=True),
+    "jpeg, one pixel": lambda photo: encode(photo.crop((0, 0, 1, 1)), "JPEG"),
     "jpeg, grey": lambda photo: encode(photo.convert("L"), "JPEG"),
     "jpeg, to be turned": turned,
     "png": lambda photo: encode(photo, "PNG"),
@@ -82,6 +101,47 @@ def test_cmyk_is_within_one_level_of_mxnets_decoder(photo: Image.Image) -> None:
     difference = image.read(content).asnumpy().astype(int) - mx.image.imdecode(content).asnumpy()
 
     assert abs(difference).max() <= 1
+
+
+def test_the_pixels_of_real_photos_are_those_of_mxnets_decoder() -> None:
+    photos = [
+        *(Path(__file__).parents[3] / "docs" / "images").glob("*.jpg"),
+        *(Path(__file__).parents[4] / "shared" / "data").glob("*.jpg"),
+    ]
+    if importlib.util.find_spec("sklearn"):
+        photos += (files("sklearn.datasets") / "images" / name for name in ("china.jpg", "flower.jpg"))
+
+    for path in photos:
+        content = path.read_bytes()
+        np.testing.assert_array_equal(image.read(content).asnumpy(), mx.image.imdecode(content).asnumpy(), str(path))
+
+
+def outcome(content: bytes) -> bytes | str:
+    try:
+        return bytes(image.read(content).asnumpy().tobytes())
+    except image.ImageError as exc:
+        return str(exc)
+
+
+def test_a_damaged_jpeg_is_to_simplejpeg_what_it_is_to_pillow(
+    photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(5)
+    damaged = []
+    for whole in (encode(photo, "JPEG"), encode(photo, "JPEG", progressive=True)):
+        damaged += [whole[: dice.randrange(len(whole))] for _ in range(50)]
+        for _ in range(200):
+            content = bytearray(whole)
+            for _ in range(dice.randint(1, 3)):
+                content[dice.randrange(len(content))] = dice.randrange(256)
+            damaged.append(bytes(content))
+
+    found = [outcome(content) for content in damaged]
+
+    monkeypatch.setattr(image, "simplejpeg", None)
+    expected = [outcome(content) for content in damaged]
+    assert [number for number, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]] == []
+    assert len({text for text in expected if isinstance(text, str)}) >= 1
 
 
 @pytest.mark.parametrize("format_", ["WEBP", "GIF"])
@@ -124,6 +184,15 @@ def test_what_is_no_image_is_corrupted(photo: Image.Image) -> None:
     ):
         with pytest.raises(image.ImageError, match="^Corrupted image input$"):
             image.read(content)  # type: ignore[arg-type]  # clients send anything
+
+
+def test_a_huge_jpeg_is_refused_from_its_header(photo: Image.Image) -> None:
+    content = bytearray(encode(photo, "JPEG"))
+    size = content.index(struct.pack(">HH", *reversed(photo.size)))
+    content[size : size + 4] = struct.pack(">HH", 8000, 7000)
+
+    with pytest.raises(image.ImageError, match="^Image input has 7000 x 8000 pixels, more than 50000000$"):
+        image.read(content)
 
 
 @pytest.mark.parametrize("side", [7072, 10_000, 20_000, 2_000_000])
