@@ -153,9 +153,10 @@ def _resolve(
     workers = settings.get("default_workers_per_model", 0)
     if workers == 0 and "NUM_WORKERS" in sources.texts:
         workers = whole_number(minimum=0)(sources.texts["NUM_WORKERS"], "NUM_WORKERS")
-    resolved["startup_workers"] = (
-        1 if settings.get("debug") else workers or resolved["number_of_gpu"] or hardware.cpus()
-    )
+    cpus = hardware.cpus()
+    resolved["startup_workers"] = 1 if settings.get("debug") else workers or resolved["number_of_gpu"] or cpus
+    shared_out = max(1, cpus // resolved["startup_workers"])
+    resolved["threads_per_worker"] = settings.get("threads_per_worker") or shared_out
     if settings.get("model_store"):
         resolved["model_store"] = settings["model_store"].resolve()
     home = environ.get("MODEL_SERVER_HOME") or settings.get("model_server_home")

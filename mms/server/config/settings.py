@@ -105,6 +105,12 @@ class Config:
         "Workers of each startup model, and default of `initial_workers` of others. 0: startup models get one for each "
         "GPU, or else for each CPU; others none.",
     )
+    threads_per_worker: int = _key(
+        0,
+        values.whole_number(minimum=0),
+        "Threads that a worker computes with, as its `OMP_NUM_THREADS`. 0: the CPUs shared out among the workers of a "
+        "startup model, at least one.",
+    )
     startup_workers: int = _found(lambda: 1, "What `default_workers_per_model` comes to on this machine.")
     job_queue_size: int = _key(
         100, values.whole_number(minimum=1), "Requests that may wait for one model; one more is answered 503."

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -138,6 +139,30 @@ async def test_environment_is_inherited_but_for_what_is_blacklisted(
 async def test_threads_are_the_users_choice_if_he_made_one(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert await evaluate(await launch(), "os.environ['OMP_NUM_THREADS']") == "3"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "expected"),
+    [
+        ({}, {}, ["1", None]),
+        ({"threads_per_worker": 4}, {}, ["4", "1000"]),
+        ({"threads_per_worker": 4}, {"OMP_NUM_THREADS": "1"}, ["1", None]),
+        ({"threads_per_worker": 4}, {"GOMP_SPINCOUNT": "7"}, ["4", "7"]),
+    ],
+)
+async def test_several_threads_do_not_spin_for_long(
+    launch: Launch,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    environment: dict[str, str],
+    expected: list[str | None],
+) -> None:
+    for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    worker = await launch(settings=settings)
+    assert await evaluate(worker, "[os.environ.get(n) for n in ('OMP_NUM_THREADS', 'GOMP_SPINCOUNT')]") == expected
 
 
 async def test_printed_lines_arrive_with_their_stream(launch: Launch, lines: Lines) -> None:

@@ -199,6 +199,26 @@ def test_default_workers(text: str, gpus: int, workers: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "gpus", "threads"),
+    [
+        ("", 0, 1),
+        ("default_workers_per_model=1", 0, 6),
+        ("default_workers_per_model=2", 0, 3),
+        ("default_workers_per_model=4", 0, 1),
+        ("default_workers_per_model=9", 0, 1),
+        ("", 2, 3),
+        ("debug=true", 0, 6),
+        ("threads_per_worker=2", 0, 2),
+        ("threads_per_worker=2\ndefault_workers_per_model=6", 0, 2),
+        ("threads_per_worker=0\ndefault_workers_per_model=2", 0, 3),
+    ],
+)
+def test_the_cpus_are_shared_out_among_the_workers(text: str, gpus: int, threads: int) -> None:
+    config = load(text, hardware=Hardware(gpus=lambda environ: gpus, cpus=lambda: 6))
+    assert config.threads_per_worker == threads
+
+
+@pytest.mark.parametrize(
     ("text", "response", "start"),
     [
         ("", 7200, 7200),
