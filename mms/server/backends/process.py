@@ -91,10 +91,10 @@ class ProcessBackend:
         environment["PYTHONPATH"] = os.pathsep.join(_python_path(spec, environment))
         environment["MMS_DECODE_INPUT_REQUEST"] = "true" if spec.decode_input else "false"
         # mxnet, numpy and others start as many threads as there are cores, in every worker, unless told otherwise.
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, self._config.threads_per_worker)))
+        environment.setdefault("OMP_NUM_THREADS", str(self._config.threads_per_worker))
         if environment["OMP_NUM_THREADS"] != "1":
-            # Threads of GNU's OpenMP spin for long while they wait, which is fast while each has a CPU of its own, but
-            # takes nine tenths of the time once workers have been scaled up beyond that (docs/performance.md).
+            # Threads of GNU's OpenMP spin for long while they wait. That is fast as long as each has a CPU of its own,
+            # but takes nine tenths of the time once there are more threads than CPUs (docs/performance.md).
             environment.setdefault("GOMP_SPINCOUNT", "1000")
         environment.setdefault("MXNET_USE_OPERATOR_TUNING", "0")
         environment.setdefault("PYTHONUNBUFFERED", "1")

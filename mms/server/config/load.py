@@ -153,10 +153,11 @@ def _resolve(
     workers = settings.get("default_workers_per_model", 0)
     if workers == 0 and "NUM_WORKERS" in sources.texts:
         workers = whole_number(minimum=0)(sources.texts["NUM_WORKERS"], "NUM_WORKERS")
-    cpus = hardware.cpus()
-    resolved["startup_workers"] = 1 if settings.get("debug") else workers or resolved["number_of_gpu"] or cpus
-    shared_out = max(1, cpus // resolved["startup_workers"])
-    resolved["threads_per_worker"] = settings.get("threads_per_worker") or shared_out
+    threads = _own_threads(environ) or settings.get("threads_per_worker", 1)
+    resolved["threads_per_worker"] = threads
+    resolved["startup_workers"] = (
+        1 if settings.get("debug") else workers or resolved["number_of_gpu"] or max(1, hardware.cpus() // threads)
+    )
     if settings.get("model_store"):
         resolved["model_store"] = settings["model_store"].resolve()
     home = environ.get("MODEL_SERVER_HOME") or settings.get("model_server_home")
@@ -165,6 +166,12 @@ def _resolve(
             raise ConfigurationError(f"Model server home not exist: {home}")
         resolved["model_server_home"] = Path(home).resolve()
     return resolved
+
+
+def _own_threads(environ: Mapping[str, str]) -> int:
+    """Return the OMP_NUM_THREADS that workers inherit, or 0. Of a list, only nested work looks beyond the first."""
+    outermost = environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(outermost) if outermost.isdecimal() else 0
 
 
 def _checked(config: Config) -> list[str]:

@@ -103,13 +103,12 @@ class Config:
         0,
         values.whole_number(minimum=0),
         "Workers of each startup model, and default of `initial_workers` of others. 0: startup models get one for each "
-        "GPU, or else for each CPU; others none.",
+        "GPU, or else as many as have CPUs for their threads; others none.",
     )
     threads_per_worker: int = _key(
-        0,
-        values.whole_number(minimum=0),
-        "Threads that a worker computes with, as its `OMP_NUM_THREADS`. 0: the CPUs shared out among the workers of a "
-        "startup model, at least one.",
+        1,
+        values.whole_number(minimum=1),
+        "Threads that a worker computes with, as its `OMP_NUM_THREADS`.",
     )
     startup_workers: int = _found(lambda: 1, "What `default_workers_per_model` comes to on this machine.")
     job_queue_size: int = _key(

@@ -199,23 +199,27 @@ def test_default_workers(text: str, gpus: int, workers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "gpus", "threads"),
+    ("text", "gpus", "workers"),
     [
-        ("", 0, 1),
-        ("default_workers_per_model=1", 0, 6),
-        ("default_workers_per_model=2", 0, 3),
-        ("default_workers_per_model=4", 0, 1),
-        ("default_workers_per_model=9", 0, 1),
-        ("", 2, 3),
-        ("debug=true", 0, 6),
-        ("threads_per_worker=2", 0, 2),
-        ("threads_per_worker=2\ndefault_workers_per_model=6", 0, 2),
-        ("threads_per_worker=0\ndefault_workers_per_model=2", 0, 3),
+        ("threads_per_worker=1", 0, 6),
+        ("threads_per_worker=2", 0, 3),
+        ("threads_per_worker=4", 0, 1),
+        ("threads_per_worker=9", 0, 1),
+        ("threads_per_worker=3", 2, 2),
+        ("threads_per_worker=3\ndefault_workers_per_model=5", 0, 5),
     ],
 )
-def test_the_cpus_are_shared_out_among_the_workers(text: str, gpus: int, threads: int) -> None:
+def test_there_are_as_many_workers_as_have_cpus_for_their_threads(text: str, gpus: int, workers: int) -> None:
     config = load(text, hardware=Hardware(gpus=lambda environ: gpus, cpus=lambda: 6))
-    assert config.threads_per_worker == threads
+    assert config.startup_workers == workers
+    assert f"threads_per_worker={config.threads_per_worker}" in text
+
+
+@pytest.mark.parametrize(("inherited", "threads"), [("2", 2), (" 3 ,2", 3), ("", 4), ("0", 4), ("many", 4)])
+def test_threads_that_workers_inherit_count(inherited: str, threads: int) -> None:
+    hardware = Hardware(gpus=lambda environ: 0, cpus=lambda: 12)
+    config = load("threads_per_worker=4", environ={"OMP_NUM_THREADS": inherited}, hardware=hardware)
+    assert (config.threads_per_worker, config.startup_workers) == (threads, 12 // threads)
 
 
 @pytest.mark.parametrize(
