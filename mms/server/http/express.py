@@ -204,12 +204,18 @@ class Ride:
 
     def set_result(self, result: Prediction | Failure) -> None:
         """Answer with what the handler made; see batching.Waiter."""
-        if isinstance(result, Failure):
-            self._answer(failure_answer(result))
-        elif is_plain(result) and not self._lane.cors:
-            self._send(plain_head(self.id, len(result.body)), result.body, 200, keep_alive=True)
-        else:
-            self._answer(prediction_answer(result))
+        try:
+            if isinstance(result, Failure):
+                self._answer(failure_answer(result))
+            elif is_plain(result) and not self._lane.cors:
+                self._send(plain_head(self.id, len(result.body)), result.body, 200, keep_alive=True)
+            else:
+                self._answer(prediction_answer(result))
+        except Exception:
+            # Called by the worker's end of the front, for one request of many: a fault here is this client's alone.
+            logger.exception("Request %s (POST %s) could not be answered", self.id, self._head.target)
+            if self._line.transport is not None:
+                self._line.transport.abort()
 
     def set_exception(self, error: BaseException) -> None:
         """Answer with an error; see batching.Waiter."""

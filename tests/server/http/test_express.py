@@ -140,3 +140,31 @@ async def test_ordinary_predictions_take_the_short_way(lane: ExpressLane, name: 
 )
 async def test_anything_else_does_not(lane: ExpressLane, name: str) -> None:
     assert lane.board(NoLine(), REQUESTS[name]) is None
+
+
+class BrokenTransport(asyncio.Transport):
+    """A connection to which nothing can be written."""
+
+    aborted = False
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def write(self, data: object) -> None:
+        raise RuntimeError("broken")
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_an_answer_that_cannot_be_written_ends_that_connection_only(
+    lane: ExpressLane, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = NoLine()
+    line.transport = transport = BrokenTransport()
+    ride = lane.board(line, REQUESTS["plain"])
+    assert ride is not None
+    ride.set_result(Prediction(b"x"))
+    assert ride.done()
+    assert transport.aborted
+    assert "could not be answered" in caplog.text
