@@ -72,7 +72,7 @@ MAY_IMPORT = {
     "mms.server.stop": ("mms.server.arguments", "mms.server.pid_file"),
     "mms.server.postponed": (),
     "mms.server.model_server": ("mms.server", "mms.version", "mms.plugin"),
-    "mms.server.main": ("mms.server",),
+    "mms.server.main": ("mms.server", "mms.protocol.memory"),
     "mms.server.cli": (
         *("mms.server.arguments", "mms.server.command", "mms.server.config", "mms.server.daemon", "mms.server.stop"),
         *("mms.server.errors", "mms.server.pid_file", "mms.version"),

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 
+from mms.protocol.memory import keep_freed_memory
 from mms.server.arguments import FAILED, READY, ServerArguments
 from mms.server.config import Config, load_config
 from mms.server.errors import ConfigurationError, MMSError
@@ -45,6 +46,7 @@ def serve(arguments: Sequence[str]) -> int:
 
 
 def _run(config: Config, ready_fd: int | None) -> None:
+    keep_freed_memory()
     postpone_aiohttp_client()
     # After that, and after whatever could be wrong before.
     from mms.server.model_server import ModelServer

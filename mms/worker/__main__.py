@@ -25,6 +25,7 @@ from mms.protocol.frames import (
     encode_reply,
     pack,
 )
+from mms.protocol.memory import keep_freed_memory
 from mms.protocol.messages import LoadReply, WorkerSpec
 from mms.service import Service
 from mms.worker import mxnet_compat
@@ -52,6 +53,7 @@ def prepare() -> None:
     # To stdout, as in MMS: there it is INFO in the log, while stderr is WARN.
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     mxnet_compat.install()
+    keep_freed_memory()
 
 
 def work(connection: socket.socket, load: Load) -> None:

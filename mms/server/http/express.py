@@ -261,8 +261,8 @@ class Ride:
         if len(body) < SMALL_BODY_BYTES:
             transport.write(head + body)
         else:
-            transport.write(head)
-            transport.write(body)
+            # At once, so that the client is not woken for the head alone.
+            transport.writelines((head, body))
         milliseconds = int((lane.clock() - self._begin) * 1000)
         lane.sink.answered(line.peer, "POST", self._head.target, "HTTP/1.1", status, milliseconds)
         if keep_alive:
