@@ -7,6 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+PREDICTION_TIME = "PredictionTime"
+"""The metric of every batch: how long its handler took."""
+
 
 class WorkerSpec(NamedTuple):
     """Everything a worker needs to know to load one model. Plain data, so that it can travel to any backend."""
@@ -98,7 +101,7 @@ class MetricRecord(NamedTuple):
 def prediction_time(model_name: str, request_ids: str, milliseconds: float) -> MetricRecord:
     """Return MMS's metric of one batch: how long its handler took."""
     dimensions = (f"ModelName:{model_name}", "Level:Model")
-    return MetricRecord("PredictionTime", "Milliseconds", str(milliseconds), dimensions, request_ids, int(time.time()))
+    return MetricRecord(PREDICTION_TIME, "Milliseconds", str(milliseconds), dimensions, request_ids, int(time.time()))
 
 
 class PredictReply(NamedTuple):

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mms.protocol.messages import MetricRecord, prediction_time
+from mms.protocol.messages import PREDICTION_TIME, MetricRecord
 from mms.server.config import Config
 from mms.server.errors import ConfigurationError
 from mms.server.logs.batcher import Batcher
@@ -55,6 +55,7 @@ class Logs:
         self._host = socket.gethostname()
         self._routes: dict[str, tuple[int, list[Outlet]]] = {}
         """Stream -> the least level that it takes, and where its lines go."""
+        self._last_answer = (0, 0, "")
         self._handler: LineHandler | None = None
         self._problems: list[str] = []
         self._layout = self._plan(config)
@@ -79,9 +80,7 @@ class Logs:
         """
         now = time.time()
         self._write_access(now, one_line(f'/{peer} "{method} {target} {version}" {status} {milliseconds}'))
-        self._write_metric(
-            now, f"Requests{status // 100}XX.Count:1|#Level:Host|#hostname:{self._host},timestamp:{int(now)}"
-        )
+        self._write_metric(now, self._one_answer(status // 100, int(now)))
 
     def metric(self, name: str, unit: str, value: float | str, *, dimensions: Sequence[str] = ("Level:Host",)) -> None:
         """Record one value that concerns the server or its host."""
@@ -95,12 +94,16 @@ class Logs:
 
     def prediction_time(self, model_name: str, request_ids: Sequence[str], milliseconds: float) -> None:
         """Record how long a handler worked on one batch."""
-        self._model_metric(prediction_time(model_name, ",".join(request_ids), milliseconds))
+        now = time.time()
+        what = f"{PREDICTION_TIME}.Milliseconds:{milliseconds}|#ModelName:{model_name},Level:Model"
+        where = f"hostname:{self._host},requestID:{','.join(request_ids)},timestamp:{int(now)}"
+        self._write_model_metric(now, one_line(f"{what}|#{where}"))
 
     def model_metrics(self, records: Sequence[MetricRecord]) -> None:
         """Record what handlers measured during one batch."""
-        for record in records:
-            self._model_metric(record)
+        for name, unit, value, dimensions, ids, timestamp in records:
+            where = f"hostname:{self._host},requestID:{ids},timestamp:{timestamp}"
+            self._write_model_metric(time.time(), one_line(f"{name}.{unit}:{value}|#{','.join(dimensions)}|#{where}"))
 
     def worker_line(self, model_name: str, number: int, stream: str, line: str) -> None:
         """Record a line that a worker printed on `stdout` (INFO) or `stderr` (WARN)."""
@@ -127,10 +130,12 @@ class Logs:
         for outlet in self._outlets():
             outlet.close()
 
-    def _model_metric(self, record: MetricRecord) -> None:
-        name, unit, value, dimensions, ids, timestamp = record
-        where = f"hostname:{self._host},requestID:{ids},timestamp:{timestamp}"
-        self._write_model_metric(time.time(), one_line(f"{name}.{unit}:{value}|#{','.join(dimensions)}|#{where}"))
+    def _one_answer(self, hundreds: int, second: int) -> str:
+        """Return the metric of one answer: the same text for all of a second with the same class of status."""
+        if self._last_answer[:2] != (hundreds, second):
+            text = f"Requests{hundreds}XX.Count:1|#Level:Host|#hostname:{self._host},timestamp:{second}"
+            self._last_answer = (hundreds, second, text)
+        return self._last_answer[2]
 
     def _outlets(self) -> list[Outlet]:
         return list(dict.fromkeys(outlet for _, outlets in self._routes.values() for outlet in outlets))
