@@ -123,6 +123,14 @@ def worker_processes() -> list[psutil.Process]:
     return alive
 
 
+def runs(pid: int | None) -> bool:
+    """Say whether a process runs; one that only waits to be reaped does not, nor one that ends at this very moment."""
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def is_blank_host(process: psutil.Process) -> bool:
     """Say whether this is the process that forks workers, and none of them."""
     try:

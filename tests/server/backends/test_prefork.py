@@ -15,7 +15,7 @@ import psutil
 import pytest
 from fakes import DEADLINE_S, until
 from fakes import ask as ask_batch
-from real import make_model
+from real import make_model, runs
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
 from mms.server.backends.prefork import PreforkBackend
@@ -101,10 +101,6 @@ async def make(tmp_path: Path, config: Callable[..., Config]) -> AsyncIterator[M
     for bench in benches:
         await bench.close()
         assert not any(map(runs, bench.loads))
-
-
-def runs(pid: int | None) -> bool:
-    return pid is not None and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def ask(worker: ProcessWorker, body: str) -> PredictReply:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from fakes import DEADLINE_S, until
 from fakes import ask as ask_batch
-from real import make_model
+from real import make_model, runs
 
 from mms.protocol.messages import Failure, InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
 from mms.server.backends.output import LOG_LINE_BYTES
@@ -491,7 +491,7 @@ async def test_worker_ends_when_its_front_end_is_killed(body: str, tmp_path: Pat
         finally:
             front.kill()
             await front.wait()
-    await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    await until(lambda: not runs(pid))
 
 
 async def test_spec_travels_to_the_handler(launch: Launch) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from fakes import DEADLINE_S, until
 from fakes import ask as ask_batch
-from real import make_model
+from real import make_model, runs
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
 from mms.server.backends.process import ProcessBackend
@@ -100,10 +100,6 @@ async def make(tmp_path: Path, config: Callable[..., Config]) -> AsyncIterator[M
 
 def parent(worker: ProcessWorker) -> int:
     return psutil.Process(worker.pid).ppid()
-
-
-def runs(pid: int | None) -> bool:
-    return pid is not None and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def ask(worker: ProcessWorker, body: str) -> PredictReply:
