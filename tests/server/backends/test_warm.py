@@ -12,7 +12,7 @@ import psutil
 import pytest
 from fakes import DEADLINE_S, until
 from fakes import ask as ask_batch
-from real import make_model, runs
+from real import is_blank_host, make_model, runs
 
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply, WorkerSpec
 from mms.server.backends.process import ProcessBackend
@@ -95,7 +95,7 @@ async def make(tmp_path: Path, config: Callable[..., Config]) -> AsyncIterator[M
     yield make_one
     for bench in benches:
         await bench.close()
-    assert [child for child in psutil.Process().children() if "mms.worker.blank" in child.cmdline()] == []
+    assert [child for child in psutil.Process().children() if is_blank_host(child)] == []
 
 
 def parent(worker: ProcessWorker) -> int:
