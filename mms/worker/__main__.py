@@ -15,14 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from mms.protocol.frames import (
-    SOCKET_BUFFER_BYTES,
-    Buffer,
-    FrameReader,
+from mms.protocol.coding import (
     decode_requests,
     decode_spec,
     encode_load_reply,
     encode_reply,
+)
+from mms.protocol.frames import (
+    SOCKET_BUFFER_BYTES,
+    Buffer,
+    FrameReader,
     pack,
 )
 from mms.protocol.memory import keep_freed_memory

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import click
 
-from mms.protocol.frames import (
-    FrameReader,
+from mms.protocol.coding import (
     decode_reply,
     decode_requests,
     encode_reply,
     encode_requests,
+)
+from mms.protocol.frames import (
+    FrameReader,
     pack,
 )
 from mms.protocol.messages import InferenceRequest, Parameter, Prediction, PredictReply

@@ -1,24 +1,20 @@
 """Bytes to messages and back, in whatever pieces they arrive."""
 
-import json
-import math
 import struct
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from mms.protocol import frames
+from mms.protocol import coding, frames
 from mms.protocol.frames import Buffer, FrameError, FrameReader
 from mms.protocol.messages import (
     Failure,
     InferenceRequest,
-    LoadReply,
     MetricRecord,
     Parameter,
     Pieces,
     Prediction,
     PredictReply,
-    WorkerSpec,
 )
 
 MIB = 1 << 20
@@ -53,66 +49,13 @@ def read(reader: FrameReader, data: bytes, chunk: int = 1 << 16) -> Iterator[lis
         yield from reader.received(count)
 
 
-def test_requests_round_trip() -> None:
-    assert frames.decode_requests(frames.encode_requests(REQUESTS)) == REQUESTS
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        REPLY,
-        PredictReply([Prediction(b"x"), Prediction(b"", 404)], (), 0.25),
-        PredictReply([PREDICTION, Prediction(b"plain"), PREDICTION], (), 0.0),
-        PredictReply([Failure(400, "BadRequestException", "no"), Prediction(b"y")], (), 1e9),
-        PredictReply([], (), None),
-    ],
-)
-def test_reply_round_trip(reply: PredictReply) -> None:
-    assert frames.decode_reply(frames.encode_reply(reply)) == reply
-
-
-def test_plain_predictions_need_no_json() -> None:
-    _, more, *bodies = frames.encode_reply(PredictReply([Prediction(b"x"), Prediction(b"y", 201)], (), 0.5))
-    assert more == b""
-    assert bodies == [b"x", b"y"]
-
-
-@pytest.mark.parametrize("content_type", [None, "", "text/plain"])
-def test_content_type_of_a_prediction_keeps_none_apart_from_empty(content_type: str | None) -> None:
-    reply = frames.decode_reply(
-        frames.encode_reply(PredictReply([Prediction(b"x", 200, "", content_type, [])])),
-    )
-    [result] = reply.results
-    assert isinstance(result, Prediction)
-    assert result.content_type == content_type
-
-
-def test_spec_round_trip() -> None:
-    spec = WorkerSpec(
-        model_name="ä b",
-        model_dir="/models/m",
-        handler="service.py:handle",
-        runtime="python3",
-        batch_size=8,
-        gpu_id=3,
-        decode_input=False,
-        max_response_bytes=12,
-    )
-    assert frames.decode_spec(frames.encode_spec(spec)) == spec
-
-
-def test_load_reply_round_trip() -> None:
-    reply = LoadReply(507, "System out of memory", "Traceback ...\n")
-    assert frames.decode_load_reply(frames.encode_load_reply(reply)) == reply
-
-
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 7, 11, 64, 1000, 1 << 20])
 def test_any_chunking_gives_the_same_frames(chunk: int) -> None:
     messages: list[list[Buffer]] = [
         [b"first"],
-        frames.encode_requests(REQUESTS),
+        coding.encode_requests(REQUESTS),
         [b"", b"", b"x"],
-        frames.encode_reply(REPLY),
+        coding.encode_reply(REPLY),
     ]
     got = list(read(FrameReader(), b"".join(map(wire, messages)), chunk))
     assert got == messages
@@ -141,10 +84,10 @@ def test_large_part_is_received_into_memory_of_its_own() -> None:
 def test_large_value_in_pieces_arrives_whole() -> None:
     pieces = [bytes([number]) * 70_000 for number in range(5)]
     request = InferenceRequest("r", b"", [Parameter("body", "", Pieces(pieces))])  # type: ignore[arg-type]
-    buffers = frames.pack(frames.encode_requests([request]))
+    buffers = frames.pack(coding.encode_requests([request]))
     assert all(any(buffer is piece for buffer in buffers) for piece in pieces), "a piece was copied"
     [parts] = read(FrameReader(), b"".join(buffers))
-    assert frames.decode_requests(parts)[0].parameters == [Parameter("body", "", b"".join(pieces))]
+    assert coding.decode_requests(parts)[0].parameters == [Parameter("body", "", b"".join(pieces))]
 
 
 def test_parts_survive_the_next_frame() -> None:
@@ -195,103 +138,3 @@ def test_frame_whose_parts_are_not_its_size_is_refused(size: int, lengths: tuple
 
 def test_frame_of_exactly_the_agreed_size_is_read() -> None:
     assert list(read(FrameReader(max_frame_bytes=100), wire([b"a" * 40, b"b" * 60]))) == [[b"a" * 40, b"b" * 60]]
-
-
-def table(*statuses: int, milliseconds: float = math.nan) -> bytes:
-    """Return the first part of a reply."""
-    return struct.pack(f"<d{len(statuses)}H", milliseconds, *statuses)
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        None,
-        1,
-        "ab",
-        "abc",
-        {},
-        {"abc": 1, "def": 2},
-        [],
-        [[], []],
-        [[], (), []],
-        [1, []],
-        [[1], []],
-        [["abc"], []],
-        [[[]], []],
-        [[[200, "", None, []]], []],
-        [[[200, "", None, [], 5]], []],
-        [[["200", "InternalServerException", "m"]], []],
-        [[[500, None, "m"]], []],
-        [[[500, "T", {}]], []],
-        [[[500, "T", "m"], [500, "T", "m"]], []],
-        [[[500, "T", "m"]], [["name"]]],
-        [[[500, "T", "m"]], [[1, 2, 3, 4, 5, 6, 7]]],
-        [[[500, "T", "m"]], [5]],
-    ],
-)
-def test_reply_that_no_worker_of_ours_wrote_is_refused(document: object) -> None:
-    with pytest.raises(FrameError):
-        frames.decode_reply([table(0), json.dumps(document).encode()])
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        ["200", "", None, []],
-        [None, "", None, []],
-        [True, "", None, []],
-        [-1, "", None, []],
-        [199, "", None, []],
-        [1000, "", None, []],
-        [1e400, "", None, []],
-        [200, None, None, []],
-        [200, "", 7, []],
-        [200, "", None, "ab"],
-        [200, "", None, ["abc"]],
-        [200, "", None, [["a"]]],
-        [200, "", None, [["a", 1]]],
-        [200, "", None, [["a", "b", "c"]]],
-        [200, "", None, {"a": "b"}],
-    ],
-)
-def test_prediction_that_could_not_be_answered_is_refused(result: object) -> None:
-    with pytest.raises(FrameError):
-        frames.decode_reply([table(0), json.dumps([[result], []]).encode(), b"body"])
-
-
-@pytest.mark.parametrize("status", [1, 199, 1000, 65535])
-def test_plain_prediction_with_an_impossible_status_is_refused(status: int) -> None:
-    with pytest.raises(FrameError):
-        frames.decode_reply([table(status), b"", b"body"])
-
-
-@pytest.mark.parametrize("bodies", [[], [b"one"], [b"one", b"two", b"three"]])
-def test_reply_needs_as_many_bodies_as_predictions(bodies: list[Buffer]) -> None:
-    with pytest.raises(FrameError):
-        frames.decode_reply([table(200, 200), b"", *bodies])
-
-
-@pytest.mark.parametrize("milliseconds", [math.inf, -math.inf, math.nan])
-def test_a_time_that_is_no_number_is_none(milliseconds: float) -> None:
-    assert frames.decode_reply([table(200, milliseconds=milliseconds), b"", b"x"]).prediction_ms is None
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        [b""],
-        [b"", b""],
-        [bytes(9), b""],
-        [table(0), b""],
-        *([table(0), bad] for bad in (b"\xff\xfe", b"{", b"[" * 100_000)),
-    ],
-)
-def test_reply_with_an_unreadable_head_is_refused(parts: list[Buffer]) -> None:
-    with pytest.raises(FrameError, match="unreadable reply"):
-        frames.decode_reply(parts)
-
-
-@pytest.mark.parametrize("header", [b"", b"{", b"5", b"[]", b'["200", "loaded", ""]', b'[200, 1, ""]', b"[" * 100_000])
-def test_load_reply_that_is_none_is_refused(header: bytes) -> None:
-    with pytest.raises(FrameError, match="unreadable load reply"):
-        frames.decode_load_reply([header])

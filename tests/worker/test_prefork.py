@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 from real import make_model
 
-from mms.protocol.fork import FORK, ForkEvent, ForkReport, ReportReader
-from mms.protocol.frames import (
-    Buffer,
-    FrameReader,
+from mms.protocol.coding import (
     decode_load_reply,
     decode_reply,
     encode_requests,
     encode_spec,
+)
+from mms.protocol.fork import FORK, ForkEvent, ForkReport, ReportReader
+from mms.protocol.frames import (
+    Buffer,
+    FrameReader,
     pack,
 )
 from mms.protocol.messages import InferenceRequest, LoadReply, Parameter, Prediction, WorkerSpec

@@ -10,15 +10,17 @@ from typing import Protocol, cast
 
 import psutil
 
+from mms.protocol.coding import (
+    decode_load_reply,
+    decode_reply,
+    encode_requests,
+    encode_spec,
+)
 from mms.protocol.frames import (
     SOCKET_BUFFER_BYTES,
     Buffer,
     FrameError,
     FrameReader,
-    decode_load_reply,
-    decode_reply,
-    encode_requests,
-    encode_spec,
     pack,
 )
 from mms.protocol.messages import InferenceRequest, LoadReply, WorkerSpec
