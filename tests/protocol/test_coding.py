@@ -19,7 +19,6 @@ from mms.protocol.messages import (
     WorkerSpec,
 )
 
-MIB = 1 << 20
 PREDICTION = Prediction(b"\x00\xff" * 9, 201, "As asked", "", [("x-a", "1"), ("X-B", "zwölf")])
 REPLY = PredictReply(
     [PREDICTION, Failure(507, "InternalServerException", "Out of resources"), Prediction(b"")],
