@@ -14,6 +14,7 @@ from model_archiver.quantization.agreement import Agreement, compare, measure, r
 from model_archiver.quantization.data import Samples, read_samples
 from model_archiver.quantization.int8 import to_int8
 from model_archiver.quantization.network import Network, NetworkError, first_line, import_mxnet
+from model_archiver.quantization.processor import FASTER_WITH, check_processor, describe_processor
 
 logger = logging.getLogger(__name__)
 REPORT = "model_archiver.report"
@@ -23,8 +24,6 @@ PRECISIONS = ("int8", "bf16")
 REPORT_FILE = "quantization.json"
 SIGNATURE = "signature.json"
 _IMAGE_HANDLERS = ("mxnet_vision_service", "mxnet_vision_batching")
-_CPU_INFO = Path("/proc/cpuinfo")
-_CPU_FLAGS = {"int8": ("avx512_vnni", "avx_vnni"), "bf16": ("avx512_bf16", "amx_bf16")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +77,7 @@ def quantize_model(
     """
     model = _find_model(files, model_name)
     mx = import_mxnet()
+    check_processor(wanted.precision)
     samples = read_samples(wanted.calibration_data, model.shape, calibrates=wanted.precision == "int8")
     if samples.images and Path(handler.partition(":")[0]).stem not in _IMAGE_HANDLERS:
         logger.warning(
@@ -108,7 +108,7 @@ def quantize_model(
         "bytes": {"fp32": model.bytes(), wanted.precision: sum(file.source.stat().st_size for file in made)},
         "ms": {"fp32": round(fp32_ms, 3), wanted.precision: round(converted_ms, 3)},
         "speedup": round(fp32_ms / converted_ms, 2),
-        "processor": _processor(wanted.precision),
+        "processor": describe_processor(wanted.precision),
     }
     made.append(ArchiveFile(REPORT_FILE, output / REPORT_FILE))
     made[-1].source.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
@@ -225,18 +225,5 @@ def _print(report: dict[str, Any], agreement: Agreement, precision: str) -> None
         *(report["ms"][precision], report["ms"]["fp32"], report["speedup"]),
     )
     if report["speedup"] < 1.1:
-        needed = "" if report["processor"]["instructions"] else f"; it wants {' or '.join(_CPU_FLAGS[precision])}"
+        needed = "" if report["processor"]["instructions"] else f"; it wants {' or '.join(FASTER_WITH[precision])}"
         logger.warning("%s makes this model no faster on this processor%s.", precision, needed)
-
-
-def _processor(precision: str) -> dict[str, Any]:
-    """Say on what the speed was measured, as far as Linux tells it."""
-    known: dict[str, str] = {}
-    if _CPU_INFO.is_file():
-        pairs = (line.partition(":") for line in _CPU_INFO.read_text(errors="replace").splitlines())
-        known = {key.strip(): value.strip() for key, _, value in pairs}
-    flags = known.get("flags", "").split()
-    return {
-        "name": known.get("model name", ""),
-        "instructions": [flag for flag in _CPU_FLAGS[precision] if flag in flags],
-    }

@@ -21,6 +21,7 @@ _LOSS_HEADS = {
 """Layers that take labels, to be trained against, as their second input."""
 
 _MOST_EXECUTORS = 32
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 class BoundSymbol:
@@ -103,7 +104,17 @@ def load_symbol(model_dir: Path, prefix: str, epoch: int, device: Any) -> BoundS
                 "its name in the manifest: rename them, or override get_model_files_prefix()."
             )
     symbol, arg_params, aux_params = mx.model.load_checkpoint(str(model_dir / prefix), epoch)
+    _check_processor(symbol, device)
     return BoundSymbol(symbol, arg_params, aux_params, device)
+
+
+def _check_processor(symbol: Any, device: Any) -> None:
+    """Say in words what MXNet would call a missing primitive descriptor: bf16 on a processor without AVX-512."""
+    if device.device_type != "cpu" or '"bfloat16"' not in symbol.tojson(remove_amp_cast=False):
+        return
+    described = _CPU_INFO.read_text(errors="replace") if _CPU_INFO.is_file() else ""
+    if "flags" in described and "avx512bw" not in described:
+        raise ValueError("The model computes in bf16, which MXNet can do only on a processor with AVX-512.")
 
 
 def _memory(array: Any) -> Any:

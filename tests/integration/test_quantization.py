@@ -20,7 +20,7 @@ from mms.server.config import Config
 from model_archiver import package_model
 from model_archiver.quantization.agreement import compare, run_all
 from model_archiver.quantization.network import Network
-from tests.archiver.quantization.models import mxnet, np, stripes, train, write_samples
+from tests.archiver.quantization.models import mxnet, needs_processor_for, np, stripes, train, write_samples
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "model_service_template"
@@ -40,6 +40,7 @@ async def test_a_quantised_model_is_served(
     precision: str, config: Callable[..., Config], store: Path, tmp_path: Path, client: aiohttp.ClientSession
 ) -> None:
     mxnet()
+    needs_processor_for(precision)
     folder = tmp_path / "net"
     shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns("__pycache__"))
     train(folder)

@@ -12,6 +12,7 @@ pytest.importorskip("PIL")
 
 from model_archiver.errors import ModelArchiverError  # noqa: E402  # after the skip
 from model_archiver.quantization.network import import_mxnet  # noqa: E402
+from model_archiver.quantization.processor import check_processor  # noqa: E402
 
 SIDE = 16
 SHAPE = [3, SIDE, SIDE]
@@ -26,6 +27,14 @@ def mxnet() -> Any:
             return import_mxnet()
         except ModelArchiverError as exc:
             pytest.skip(str(exc))
+
+
+def needs_processor_for(precision: str) -> None:
+    """Skip the test where no MXNet can compute in this precision."""
+    try:
+        check_processor(precision)
+    except ModelArchiverError as exc:
+        pytest.skip(str(exc))
 
 
 def stripes(count: int, seed: int) -> tuple[Any, Any]:

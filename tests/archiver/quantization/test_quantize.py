@@ -14,6 +14,7 @@ from model_archiver.cli import main
 from tests.archiver.quantization.models import (
     SHAPE,
     mxnet,
+    needs_processor_for,
     np,
     stripes,
     train,
@@ -108,6 +109,7 @@ def test_int8_model_answers_as_the_trained_one_and_the_report_says_so(
 def test_bf16_model_is_half_as_large_and_answers_as_the_trained_one(
     trained: Path, package: Callable[..., Path]
 ) -> None:
+    needs_processor_for("bf16")
     folder = package(trained, "bf16")
 
     report = report_of(folder)
@@ -182,10 +184,18 @@ def test_a_model_without_convolutions_is_refused(tmp_path: Path, package: Callab
 
     with pytest.raises(ModelArchiverError, match=r"net-symbol.json: it has no layer that is faster in int8"):
         package(model)
+
+
+def test_a_model_with_dense_layers_only_is_converted_to_bf16(tmp_path: Path, package: Callable[..., Path]) -> None:
+    needs_processor_for("bf16")
+    sym = mxnet().sym
+    model = write_symbol(tmp_path / "model", sym.FullyConnected(sym.var("data"), num_hidden=4, name="fc"))
+
     assert "amp_cast" in operators(package(model, "bf16", quantize_anyway=True))
 
 
 def test_a_model_without_any_layer_is_refused_in_bf16(tmp_path: Path, package: Callable[..., Path]) -> None:
+    needs_processor_for("bf16")
     sym = mxnet().sym
     model = write_symbol(tmp_path / "model", sym.broadcast_mul(sym.var("data"), sym.var("w", shape=(1,))))
 
@@ -197,10 +207,23 @@ def test_a_model_without_any_layer_is_refused_in_bf16(tmp_path: Path, package: C
 def test_a_quantised_model_is_not_quantised_again(
     precision: str, trained: Path, package: Callable[..., Path], tmp_path: Path
 ) -> None:
+    needs_processor_for(precision)
     shutil.copytree(package(trained, precision), tmp_path / "again")
 
     with pytest.raises(ModelArchiverError, match="low precision already"):
         package(tmp_path / "again", force=True)
+
+
+def test_a_processor_that_cannot_compute_in_bf16_is_named(
+    trained: Path, package: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = tmp_path / "cpuinfo"
+    described.write_text("model name\t: Old\nflags\t\t: fpu sse2 avx2 avx512f\n")
+    monkeypatch.setattr("model_archiver.quantization.processor.CPU_INFO", described)
+
+    with pytest.raises(ModelArchiverError, match=r"AVX-512; this one lacks avx512bw, avx512vl, avx512dq\."):
+        package(trained, "bf16")
+    assert report_of(package(trained, "int8"))["processor"] == {"name": "Old", "instructions": []}
 
 
 def broken(folder: Path, name: str, content: bytes | None) -> Path:

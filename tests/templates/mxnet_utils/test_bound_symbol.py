@@ -1,10 +1,12 @@
+import contextlib
 import gc
+from pathlib import Path
 from typing import Any
 
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet_utils.bound_symbol import BoundSymbol
+from mxnet_utils.bound_symbol import BoundSymbol, load_symbol
 
 
 def dense(head: str = "") -> Any:
@@ -102,3 +104,20 @@ def test_inputs_outlive_the_model() -> None:
 
     inputs[...] = 1
     assert inputs.sum() == 100_000
+
+
+def test_bf16_on_a_processor_without_avx512_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = mx.sym.amp_cast(mx.sym.Variable("data"), dtype="bfloat16")
+    mx.sym.FullyConnected(half, num_hidden=2, name="fc").save(str(tmp_path / "m-symbol.json"), remove_amp_cast=False)
+    mx.nd.save(str(tmp_path / "m-0000.params"), {f"arg:{name}": mx.nd.array(value) for name, value in PARAMS.items()})
+    described = tmp_path / "cpuinfo"
+    monkeypatch.setattr("mxnet_utils.bound_symbol._CPU_INFO", described)
+
+    for flags, outcome in {
+        "flags : avx2": pytest.raises(ValueError, match="bf16, which MXNet can do only on a processor with AVX-512"),
+        "flags : avx2 avx512bw": contextlib.nullcontext(),
+        "Features : asimd": contextlib.nullcontext(),
+    }.items():
+        described.write_text(flags)
+        with outcome:
+            load_symbol(tmp_path, "m", 0, mx.cpu())
