@@ -9,6 +9,8 @@ from typing import Any
 import mxnet as mx
 import numpy as np
 
+from mxnet_utils.concatenation import split_concatenations
+
 Shape = tuple[int, ...]
 
 _LOSS_HEADS = {
@@ -105,6 +107,8 @@ def load_symbol(model_dir: Path, prefix: str, epoch: int, device: Any) -> BoundS
             )
     symbol, arg_params, aux_params = mx.model.load_checkpoint(str(model_dir / prefix), epoch)
     _check_processor(symbol, device)
+    if device.device_type == "cpu":
+        symbol, arg_params = split_concatenations(symbol, arg_params)
     return BoundSymbol(symbol, arg_params, aux_params, device)
 
 

@@ -107,8 +107,9 @@ def test_inputs_outlive_the_model() -> None:
 
 
 def test_bf16_on_a_processor_without_avx512_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    half = mx.sym.amp_cast(mx.sym.Variable("data"), dtype="bfloat16")
-    mx.sym.FullyConnected(half, num_hidden=2, name="fc").save(str(tmp_path / "m-symbol.json"), remove_amp_cast=False)
+    half = mx.sym.amp_cast(mx.sym.Variable("data"), dtype="float16")
+    symbol = mx.sym.FullyConnected(half, num_hidden=2, name="fc").tojson(remove_amp_cast=False)
+    (tmp_path / "m-symbol.json").write_text(symbol.replace("float16", "bfloat16"))  # numpy does not know it
     mx.nd.save(str(tmp_path / "m-0000.params"), {f"arg:{name}": mx.nd.array(value) for name, value in PARAMS.items()})
     described = tmp_path / "cpuinfo"
     monkeypatch.setattr("mxnet_utils.bound_symbol._CPU_INFO", described)
