@@ -225,6 +225,9 @@ class Slot:
         now = self._loop.time()
         self._service_s += (now - self._begun - self._service_s) / 10
         self._begun = now
+        if not self._batches:
+            self._idle.set()
+        self._ask()
         if len(reply.results) != len(batch):
             for job in batch:
                 job.fail(InternalServerException("number of batch response mismatched"))
@@ -235,9 +238,6 @@ class Slot:
         if reply.prediction_ms is not None:
             ids = [job.request.request_id for job in batch]
             self._workplace.observer.prediction_time(self._workplace.spec.model_name, ids, reply.prediction_ms)
-        if not self._batches:
-            self._idle.set()
-        self._ask()
 
     def _fail_batch(self, error: MMSError) -> None:
         """Fail the batch that was worked on; those that lay ready were never started and go to another worker."""
