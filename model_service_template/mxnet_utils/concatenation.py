@@ -16,6 +16,7 @@ _SAME_CHANNELS = {"Activation", "BatchNorm", "Dropout", "LeakyReLU", "Pooling"}
 _BETWEEN = {"Activation", "Dropout", "Pooling"}
 """Of those, what does the same to every channel and has no parameters."""
 _CHANNELS_FIRST = {None, "None", "NCW", "NCHW", "NCDHW"}
+_FUSED = "_sg_mkldnn_conv"
 _MOST_PARTS = 4
 _BLOCK = 8
 """oneDNN computes with blocks of at least so many channels, and would fill up a part of another number."""
@@ -29,7 +30,7 @@ def split_concatenations(symbol: Any, params: dict[str, Any]) -> tuple[Any, dict
 
     Poolings and activations may lie between the two.
     """
-    graph = json.loads(symbol.tojson(remove_amp_cast=False))
+    graph = _without_fusion(json.loads(symbol.tojson(remove_amp_cast=False)))
     nodes: Nodes = graph["nodes"]
     uses = Counter(source for source, *_ in [*graph["heads"], *(entry for node in nodes for entry in node["inputs"])])
     paths = {number: _path_from_concatenation(nodes, number, uses) for number in range(len(nodes))}
@@ -43,11 +44,23 @@ def split_concatenations(symbol: Any, params: dict[str, Any]) -> tuple[Any, dict
             writer.add_parts(number, paths[number])
         elif number not in gone:
             writer.copy(number)
-    del graph["node_row_ptr"]  # MXNet computes it
-    graph["heads"] = [writer.moved(head) for head in graph["heads"]]
-    graph["nodes"] = writer.made
-    graph["arg_nodes"] = [number for number, node in enumerate(writer.made) if node["op"] == "null"]
-    return mx.sym.load_json(json.dumps(graph)), writer.params
+    return mx.sym.load_json(json.dumps(writer.graph(graph))), writer.params
+
+
+def _without_fusion(graph: dict[str, Any]) -> dict[str, Any]:
+    """Put what MXNet fused with a convolution beside it again; bind fuses it anew.
+
+    An int8 model has such convolutions where it stays in fp32. Those in int8 are left alone: their concatenations are
+    fast.
+    """
+    nodes: Nodes = graph["nodes"]
+    writer = _Writer(nodes, {})
+    for number, node in enumerate(nodes):
+        if node["op"] == _FUSED and node["attrs"].get("quantized") != "true":
+            writer.add_inner(number)
+        else:
+            writer.copy(number)
+    return writer.graph(graph)
 
 
 def _path_from_concatenation(nodes: Nodes, number: int, uses: Counter[int]) -> list[int]:
@@ -127,6 +140,26 @@ class _Writer:
                 one = self._add({"op": "elemwise_add"}, name, [[total, 0, 0], [one, 0, 0]])
             total, begin = one, end
         self._places[number] = total
+
+    def add_inner(self, number: int) -> None:
+        """Add what a fused node consists of."""
+        node = self._nodes[number]
+        inner = node["subgraphs"][0]
+        outside = iter(node["inputs"])
+        places = {}
+        for position, part in enumerate(inner["nodes"]):
+            if part["op"] == "null":
+                places[position] = self.moved(next(outside))
+            else:
+                inputs = [[places[source][0], *rest] for source, *rest in part["inputs"]]
+                places[position] = [self._add(part, part["name"], inputs), 0, 0]
+        self._places[number] = places[inner["heads"][0][0]][0]
+
+    def graph(self, old: dict[str, Any]) -> dict[str, Any]:
+        """Return the graph of the new nodes."""
+        variables = [number for number, node in enumerate(self.made) if node["op"] == "null"]
+        heads = [self.moved(head) for head in old["heads"]]
+        return {"nodes": self.made, "arg_nodes": variables, "heads": heads, "attrs": old["attrs"]}
 
     def moved(self, entry: list[int]) -> list[int]:
         """Return what an input or a head is among the new nodes."""

@@ -82,6 +82,15 @@ def test_several_fire_modules_in_a_row() -> None:
     assert "Concat" not in operators(check_same(symbol, random_params(symbol)))
 
 
+def test_convolutions_that_mxnet_fused_before_as_for_int8() -> None:
+    symbol = convolution(mx.sym.concat(*parts(16, 16), dim=1), "after", kernel=1)
+    params = random_params(symbol)
+    fused = symbol.get_backend_symbol("MKLDNN_QUANTIZE")
+    assert operators(fused) == ["_sg_mkldnn_conv", "_sg_mkldnn_conv", "Concat", "_sg_mkldnn_conv"]
+
+    assert "Concat" not in operators(check_same(fused, params))
+
+
 def two_uses(both: Any) -> Any:
     return convolution(both, "after") + convolution(both, "other")
 
