@@ -56,7 +56,7 @@ def _without_fusion(graph: dict[str, Any]) -> dict[str, Any]:
     nodes: Nodes = graph["nodes"]
     writer = _Writer(nodes, {})
     for number, node in enumerate(nodes):
-        if node["op"] == _FUSED and node["attrs"].get("quantized") != "true":
+        if node["op"] == _FUSED and node.get("attrs", {}).get("quantized") != "true":
             writer.add_inner(number)
         else:
             writer.copy(number)

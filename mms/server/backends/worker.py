@@ -160,11 +160,9 @@ class ProcessWorker(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """asyncio: bytes arrived."""
+        self._held = []
         try:
-            frames = list(self._reader.received(nbytes))
-            if len(frames) > 1:
-                self._held = []
-            for parts in frames:
+            for parts in self._reader.received(nbytes):
                 self._receive(parts)
             # Each reply made room for a batch: one write, and one waking of the worker, for all of them.
             if self._held and self._transport is not None:

@@ -91,6 +91,14 @@ def test_convolutions_that_mxnet_fused_before_as_for_int8() -> None:
     assert "Concat" not in operators(check_same(fused, params))
 
 
+def test_a_convolution_that_mxnet_fused_with_nothing_is_left_alone() -> None:
+    symbol = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=8, kernel=(1, 1), name="only")
+    fused = symbol.get_backend_symbol("MKLDNN_QUANTIZE")
+    assert operators(fused) == ["_sg_mkldnn_conv"]
+
+    assert split_concatenations(fused, random_params(symbol))[0] is fused
+
+
 def two_uses(both: Any) -> Any:
     return convolution(both, "after") + convolution(both, "other")
 
