@@ -106,7 +106,11 @@ def load_first(connection: socket.socket, frames: Iterator[list[Buffer] | None],
 def receive(connection: socket.socket) -> Iterator[list[Buffer] | None]:
     """Yield frame after frame, until the socket ends; None each time when none is there any more."""
     reader = FrameReader()
-    while count := connection.recv_into(reader.get_buffer()):
+    # Linux wakes who sleeps in `recv` of a unix socket also when the other side has read what we sent; it knows better
+    # what a `poll` waits for. Without it, every reply would wake this process for nothing.
+    watched = select.poll()
+    watched.register(connection, select.POLLIN)
+    while watched.poll() and (count := connection.recv_into(reader.get_buffer())):
         yield from reader.received(count)
         yield None
 

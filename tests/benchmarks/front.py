@@ -41,9 +41,9 @@ class Client:
     def ride_is_over(self, rest: bytes) -> None:
         """See express.Line."""
 
-    def write(self, data: bytes) -> None:
+    def writelines(self, buffers: Sequence[bytes]) -> None:
         """asyncio.Transport: send."""
-        self.answers.append(data)
+        self.answers.append(b"".join(buffers))
 
     def is_closing(self) -> bool:
         """asyncio.Transport: whether it is closed."""

@@ -97,6 +97,7 @@ class Connection(web.RequestHandler):
                 self._ride = ride
                 ride.more(data[ride.start :])
                 return
+            self._send_posted()
             self._lane = None
         self.data_for_aiohttp(data)
 
@@ -114,6 +115,7 @@ class Connection(web.RequestHandler):
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._close:
+            self._send_posted()
             transport.close()
         elif rest:
             if len(rest) > MAX_HELD_BYTES:
@@ -130,10 +132,15 @@ class Connection(web.RequestHandler):
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - the signature is aiohttp's
         """aiohttp: let the request in hand finish, for `timeout` seconds at most."""
         self._close = True
+        self._send_posted()
         if self._ride is not None:
             self._last_ride = self._loop.create_future()
             await asyncio.wait((self._last_ride,), timeout=timeout)
         await super().shutdown(timeout)
+
+    def _send_posted(self) -> None:
+        if self._lane is not None:
+            self._lane.flush()
 
     def _end_ride(self) -> None:
         self._ride = None
@@ -142,6 +149,8 @@ class Connection(web.RequestHandler):
 
     def eof_received(self) -> None:
         """asyncio: the client will send no more; if that was in the middle of a request, say so with a reset."""
+        # What follows may close the transport.
+        self._send_posted()
         unfinished = self.incoming is not None and not self.incoming.is_eof()
         if self._ride is not None:
             unfinished = not self._ride.body_is_complete

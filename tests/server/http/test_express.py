@@ -10,7 +10,7 @@ from fakes import FakeBackend, FakeObserver, until
 from mms.headers import split_headers
 from mms.protocol.messages import Failure, Prediction, PredictReply
 from mms.server.config import Config
-from mms.server.http.express import ExpressLane, Head
+from mms.server.http.express import ExpressLane, Head, Ride
 from mms.server.model_store import ModelStore
 from mms.server.registry import ModelRegistry
 
@@ -142,29 +142,56 @@ async def test_anything_else_does_not(lane: ExpressLane, name: str) -> None:
     assert lane.board(NoLine(), REQUESTS[name]) is None
 
 
-class BrokenTransport(asyncio.Transport):
-    """A connection to which nothing can be written."""
+class FakeTransport(asyncio.Transport):
+    """A connection that keeps what is written to it, or to which nothing can be written."""
 
-    aborted = False
+    def __init__(self, *, broken: bool = False) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.aborted = False
+        self._broken = broken
 
     def is_closing(self) -> bool:
         return self.aborted
 
-    def write(self, data: object) -> None:
-        raise RuntimeError("broken")
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._broken:
+            raise RuntimeError("broken")
+        self.written.append(bytes(data))
 
     def abort(self) -> None:
         self.aborted = True
 
 
+def board(lane: ExpressLane, transport: FakeTransport) -> Ride:
+    line = NoLine()
+    line.transport = transport
+    ride = lane.board(line, REQUESTS["plain"])
+    assert ride is not None
+    return ride
+
+
+async def test_the_answers_of_one_turn_leave_together_at_its_end(lane: ExpressLane) -> None:
+    transports = [FakeTransport(), FakeTransport()]
+    for transport, body in zip(transports, (b"one", b"two"), strict=True):
+        board(lane, transport).set_result(Prediction(body))
+    assert [transport.written for transport in transports] == [[], []]
+    await asyncio.sleep(0)
+    assert [transport.written[0][-3:] for transport in transports] == [b"one", b"two"]
+    await asyncio.sleep(0)
+    assert [len(transport.written) for transport in transports] == [1, 1]
+
+
 async def test_an_answer_that_cannot_be_written_ends_that_connection_only(
     lane: ExpressLane, caplog: pytest.LogCaptureFixture
 ) -> None:
-    line = NoLine()
-    line.transport = transport = BrokenTransport()
-    ride = lane.board(line, REQUESTS["plain"])
-    assert ride is not None
-    ride.set_result(Prediction(b"x"))
-    assert ride.done()
-    assert transport.aborted
-    assert "could not be answered" in caplog.text
+    broken, sound = FakeTransport(broken=True), FakeTransport()
+    rides = [board(lane, transport) for transport in (broken, sound)]
+    for ride in rides:
+        ride.set_result(Prediction(b"x"))
+    lane.flush()
+    assert all(ride.done() for ride in rides)
+    assert broken.aborted
+    assert not sound.aborted
+    assert len(sound.written) == 1
+    assert "could not be sent" in caplog.text
