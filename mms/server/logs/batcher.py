@@ -38,6 +38,10 @@ class Batcher(Generic[T]):
             self.dropped += 1
             return
         self._items.append(item)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have `consume` called as after `put`, with nothing further handed in: for who keeps items elsewhere."""
         if not self._awake:
             self._awake = True
             self._wake.set()
@@ -80,8 +84,7 @@ class Batcher(Generic[T]):
             else:
                 items.append(item)
         try:
-            if items:
-                self._consume(items)
+            self._consume(items)
         finally:
             for event in waiting:
                 event.set()

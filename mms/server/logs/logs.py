@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mms.protocol.messages import PREDICTION_TIME, MetricRecord
+from mms.protocol.messages import MetricRecord
 from mms.server.config import Config
 from mms.server.errors import ConfigurationError
 from mms.server.logs.batcher import Batcher
@@ -31,12 +31,11 @@ from mms.server.logs.log4j import UnreadableLogConfig, read_log4j
 from mms.server.logs.outlet import LoggerOutlet, Outlet, TextOutlet
 from mms.server.logs.pattern import Line
 from mms.server.logs.records import LIFE_CYCLE, LineHandler
+from mms.server.logs.request_lines import Entry, RequestLines, Stamps
 from mms.server.logs.sinks import Console, RollingFile
 
 logger = logging.getLogger(__name__)
 
-Entry = tuple[Outlet, object]
-"""An item, and the outlet that made it of a line."""
 Writer = Callable[[float, str], None]
 """Takes a line's time (seconds since the epoch) and its message."""
 
@@ -55,7 +54,6 @@ class Logs:
         self._host = socket.gethostname()
         self._routes: dict[str, tuple[int, list[Outlet]]] = {}
         """Stream -> the least level that it takes, and where its lines go."""
-        self._last_answer = (0, 0, "")
         self._handler: LineHandler | None = None
         self._problems: list[str] = []
         self._layout = self._plan(config)
@@ -65,7 +63,9 @@ class Logs:
             self._routes = {name: (logging.NOTSET, [LoggerOutlet(name)]) for name in STREAMS}
         else:
             self._routes = self._open_outlets(self._layout)
-        self._write_access = self._writer(ACCESS)
+        self._requests = RequestLines(
+            self._host, {stream: self._stamps(stream) for stream in (ACCESS, MMS_METRICS, MODEL_METRICS)}
+        )
         self._write_metric = self._writer(MMS_METRICS)
         self._write_model_metric = self._writer(MODEL_METRICS)
         if self._layout is not None:
@@ -78,9 +78,10 @@ class Logs:
 
         `/127.0.0.1:56506 "POST /predictions/x HTTP/1.1" 200 4`; `peer` is without the slash.
         """
-        now = time.time()
-        self._write_access(now, one_line(f'/{peer} "{method} {target} {version}" {status} {milliseconds}'))
-        self._write_metric(now, self._one_answer(status // 100, int(now)))
+        if self._requests.answered(peer, method, target, version, status, milliseconds):
+            self._hand_in()
+        else:
+            self._batcher.wake()
 
     def metric(self, name: str, unit: str, value: float | str, *, dimensions: Sequence[str] = ("Level:Host",)) -> None:
         """Record one value that concerns the server or its host."""
@@ -94,10 +95,8 @@ class Logs:
 
     def prediction_time(self, model_name: str, request_ids: Sequence[str], milliseconds: float) -> None:
         """Record how long a handler worked on one batch."""
-        now = time.time()
-        what = f"{PREDICTION_TIME}.Milliseconds:{milliseconds}|#ModelName:{model_name},Level:Model"
-        where = f"hostname:{self._host},requestID:{','.join(request_ids)},timestamp:{int(now)}"
-        self._write_model_metric(now, one_line(f"{what}|#{where}"))
+        self._requests.predicted(model_name, request_ids, milliseconds)
+        self._batcher.wake()
 
     def model_metrics(self, records: Sequence[MetricRecord]) -> None:
         """Record what handlers measured during one batch."""
@@ -129,13 +128,6 @@ class Logs:
         self._batcher.close()
         for outlet in self._outlets():
             outlet.close()
-
-    def _one_answer(self, hundreds: int, second: int) -> str:
-        """Return the metric of one answer: the same text for all of a second with the same class of status."""
-        if self._last_answer[:2] != (hundreds, second):
-            text = f"Requests{hundreds}XX.Count:1|#Level:Host|#hostname:{self._host},timestamp:{second}"
-            self._last_answer = (hundreds, second, text)
-        return self._last_answer[2]
 
     def _outlets(self) -> list[Outlet]:
         return list(dict.fromkeys(outlet for _, outlets in self._routes.values() for outlet in outlets))
@@ -169,15 +161,17 @@ class Logs:
             for name, stream in layout.streams.items()
         }
 
-    def _writer(self, stream: str) -> Writer:
-        """Make what writes to a stream of INFO lines. Two of them take a line for every request."""
+    def _stamps(self, stream: str) -> Stamps:
+        """Return where the INFO lines of a stream go."""
         least, outlets = self._routes[stream]
-        stamps = [(outlet, outlet.stamp(stream)) for outlet in outlets if least <= logging.INFO]
-        put = self._batcher.put
+        return [(outlet, outlet.stamp(stream)) for outlet in outlets if least <= logging.INFO]
+
+    def _writer(self, stream: str) -> Writer:
+        """Make what writes INFO lines to a stream."""
+        stamps = self._stamps(stream)
 
         def write(created: float, message: str) -> None:
-            for outlet, stamp in stamps:
-                put((outlet, stamp(created, message)))
+            self._hand_in(*[(outlet, [stamp(created, message)]) for outlet, stamp in stamps])
 
         return write
 
@@ -197,8 +191,12 @@ class Logs:
     def _put(self, stream: str, severity: int, line: Line) -> None:
         least, outlets = self._routes[stream]
         if severity >= least:
-            for outlet in outlets:
-                self._batcher.put((outlet, outlet.form(line)))
+            self._hand_in(*[(outlet, [outlet.form(line)]) for outlet in outlets])
+
+    def _hand_in(self, *entries: Entry) -> None:
+        """Have lines written, behind those of the requests before them."""
+        for entry in (*self._requests.form(), *entries):
+            self._batcher.put(entry)
 
     def _complain(self, problem: str) -> None:
         if self._handler is None:
@@ -209,10 +207,10 @@ class Logs:
     def _write(self, entries: list[Entry]) -> None:
         """Write one batch: one write an outlet. Runs in the thread."""
         items: dict[Outlet, list[object]] = {}
-        for outlet, item in entries:
-            items.setdefault(outlet, []).append(item)
-        for outlet, of_outlet in items.items():
-            outlet.write(of_outlet)
+        for outlet, more in (*entries, *self._requests.form()):
+            items.setdefault(outlet, []).extend(more)
+        for outlet, lines in items.items():
+            outlet.write(lines)
 
 
 def _apply_python_config(file: Path) -> None:

@@ -102,6 +102,38 @@ def test_prediction_time_line(tmp_path: Path, open_logs: Callable[..., Logs]) ->
     )
 
 
+def test_no_line_of_many_requests_is_lost_or_out_of_order(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
+    logs = open_logs()
+    for number in range(1000):
+        logs.prediction_time("echo", [f"id{number}"], 0.02)
+        logs.answered("p", "POST", f"/{number}", "HTTP/1.1", 200, 1)
+        if number % 300 == 0:
+            logs.metric("N", "Count", number)
+    logs.close()
+    access = lines(tmp_path / "l/access_log.log")
+    assert access == [f'- /p "POST /{number} HTTP/1.1" 200 1' for number in range(1000)]
+    ids = [line.partition("requestID:")[2].partition(",")[0] for line in lines(tmp_path / "m/model_metrics.log")]
+    assert ids == [f"id{number}" for number in range(1000)]
+    metrics = [line.split(".")[0] for line in lines(tmp_path / "m/mms_metrics.log")]
+    # Each behind the answers before it, and the ones of its own kind.
+    assert [at for at, name in enumerate(metrics) if name == "- N"] == [1, 302, 603, 904]
+
+
+def test_the_lines_of_one_console_keep_their_order(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
+    config = tmp_path / "log4j2.xml"
+    target = tmp_path / "one.log"
+    config.write_text(
+        f"""<Configuration><Appenders><File name="one" fileName="{target}"><PatternLayout pattern="%m%n"/></File>
+        </Appenders><Loggers><Root level="info"><AppenderRef ref="one"/></Root></Loggers></Configuration>"""
+    )
+    logs = open_logs(log_config=config)
+    logs.answered("p", "GET", "/first", "HTTP/1.1", 200, 1)
+    logging.getLogger("mms.server.model").warning("second")
+    logs.answered("p", "GET", "/third", "HTTP/1.1", 200, 1)
+    logs.close()
+    assert re.findall(r"first|second|third", target.read_text()) == ["first", "second", "third"]
+
+
 def test_worker_lines_are_in_both_logs(tmp_path: Path, open_logs: Callable[..., Logs]) -> None:
     logs = open_logs()
     logs.worker_line("behave", 3, "stdout", "hello there")
