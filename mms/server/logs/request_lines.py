@@ -16,8 +16,8 @@ Stamps = Sequence[tuple[Outlet, Callable[[float, str], object]]]
 """Where the lines of a stream go, and what makes an item there of a time and a message."""
 
 TOGETHER = 32
-"""Answers whose lines are made in one go. That takes a fifth of a millisecond, in which nobody is answered; with many more
-the slowest answers would suffer, and with fewer the gain is lost."""
+"""Answers whose lines are made in one go. That takes a fifth of a millisecond, in which nobody is answered: with many
+more the slowest answers would suffer, and with fewer the gain is lost."""
 
 _Answer = tuple[float, str, str, str, str, int, int]
 _Batch = tuple[float, str, Sequence[str], float]
