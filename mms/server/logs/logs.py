@@ -171,7 +171,7 @@ class Logs:
         stamps = self._stamps(stream)
 
         def write(created: float, message: str) -> None:
-            self._hand_in(*[(outlet, [stamp(created, message)]) for outlet, stamp in stamps])
+            self._hand_in(*[(outlet, stamp([(created, message)])) for outlet, stamp in stamps])
 
         return write
 

@@ -1,10 +1,10 @@
 """Where lines go, and the form that they get there. Front process."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from mms.server.logs.pattern import Line, Stamp, compile_pattern, compile_stamp
+from mms.server.logs.pattern import Line, Stamp, Timed, compile_pattern, compile_stamp
 from mms.server.logs.sinks import Console, RollingFile
 
 PLAIN_LEVEL = "INFO"
@@ -13,7 +13,7 @@ _SEVERITIES = {"FATAL": logging.CRITICAL, "ERROR": logging.ERROR, "WARN": loggin
 
 
 class Outlet(Protocol):
-    """A place where lines go. `form` and what `stamp` returns make an item of a line at once, in any thread.
+    """A place where lines go. `form` and what `stamp` returns make items of lines at once, in any thread.
 
     Items are handed to `write` later, in the thread that writes.
     """
@@ -22,8 +22,8 @@ class Outlet(Protocol):
     def form(self) -> Callable[[Line], object]:
         """What makes an item of a line."""
 
-    def stamp(self, stream: str) -> Callable[[float, str], object]:
-        """Return what makes an item of a time and a message, for a stream whose lines differ in nothing else."""
+    def stamp(self, stream: str) -> Callable[[Timed], Sequence[object]]:
+        """Return what makes items of times and messages, for a stream whose lines differ in nothing else."""
 
     def write(self, items: list[object]) -> None:
         """Write items, oldest first."""
@@ -68,9 +68,9 @@ class LoggerOutlet:
         self._logger = logging.getLogger(stream)
         self.form: Callable[[Line], object] = lambda line: line
 
-    def stamp(self, stream: str) -> Callable[[float, str], object]:
+    def stamp(self, stream: str) -> Callable[[Timed], Sequence[object]]:
         """See Outlet."""
-        return lambda created, message: Line(created, PLAIN_LEVEL, PLAIN_THREAD, stream, message)
+        return lambda lines: [Line(created, PLAIN_LEVEL, PLAIN_THREAD, stream, message) for created, message in lines]
 
     def write(self, items: list[object]) -> None:
         """See Outlet."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -20,8 +20,10 @@ class Line(NamedTuple):
 
 
 Layout = Callable[[Line], str]
-Stamp = Callable[[float, str], str]
-"""Gives a time (seconds since the epoch) and a message the form of a line."""
+Timed = Iterable[tuple[float, str]]
+"""Times (seconds since the epoch) and messages."""
+Stamp = Callable[[Timed], list[str]]
+"""Gives each the form of a line."""
 
 _CONVERSION = re.compile(
     r"%(?P<left>-?)(?P<width>\d*)(?:\.(?P<limit>\d+))?(?P<word>[a-zA-Z]+|%)(?:\{(?P<option>[^}]*)\})?"
@@ -78,20 +80,19 @@ def compile_stamp(pattern: str, line: Line) -> Stamp:
     messages = [match for match in _CONVERSION.finditer(pattern) if match[0] in _WHOLE_MESSAGES]
     if len(messages) != 1:
         layout = compile_pattern(pattern)
-        return lambda created, message: layout(line._replace(created=created, message=message))
+        return lambda lines: [layout(line._replace(created=created, message=message)) for created, message in lines]
     before = compile_pattern(pattern[: messages[0].start()])
     behind = compile_pattern(pattern[messages[0].end() :])
-    cached = (-1, "", "")
 
-    def write(created: float, message: str) -> str:
-        nonlocal cached
-        millisecond, start, end = cached
-        if millisecond != int(created * 1000):
-            now = line._replace(created=created)
-            start, end = before(now), behind(now)
-            # In one step: any thread may write a line.
-            cached = (int(created * 1000), start, end)
-        return f"{start}{message}{end}"
+    def write(lines: Timed) -> list[str]:
+        known, start, end = -1, "", ""
+        written = []
+        for created, message in lines:
+            if known != (millisecond := int(created * 1000)):
+                now = line._replace(created=created)
+                known, start, end = millisecond, before(now), behind(now)
+            written.append(f"{start}{message}{end}")
+        return written
 
     return write
 

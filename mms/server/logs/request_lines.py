@@ -9,11 +9,12 @@ from mms.protocol.messages import PREDICTION_TIME
 from mms.server.logs.escape import one_line
 from mms.server.logs.layout import ACCESS, MMS_METRICS, MODEL_METRICS
 from mms.server.logs.outlet import Outlet
+from mms.server.logs.pattern import Timed
 
 Entry = tuple[Outlet, Sequence[object]]
 """Items, oldest first, and the outlet that made them of lines."""
-Stamps = Sequence[tuple[Outlet, Callable[[float, str], object]]]
-"""Where the lines of a stream go, and what makes an item there of a time and a message."""
+Stamps = Sequence[tuple[Outlet, Callable[[Timed], Sequence[object]]]]
+"""Where the lines of a stream go, and what makes items there of times and messages."""
 
 TOGETHER = 32
 """Answers whose lines are made in one go. That takes a fifth of a millisecond, in which nobody is answered: with many
@@ -56,11 +57,12 @@ class RequestLines:
             access.append((created, one_line(f'/{peer} "{method} {target} {version}" {status} {milliseconds}')))
             counts.append((created, self._one_answer(status // 100, int(created))))
         for created, model_name, request_ids, taken_ms in _taken(self._batches):
-            what = f"{PREDICTION_TIME}.Milliseconds:{taken_ms}|#ModelName:{model_name},Level:Model"
+            # Nothing but the name comes from elsewhere.
+            what = f"{PREDICTION_TIME}.Milliseconds:{taken_ms}|#ModelName:{one_line(model_name)},Level:Model"
             where = f"hostname:{self._host},requestID:{','.join(request_ids)},timestamp:{int(created)}"
-            times.append((created, one_line(f"{what}|#{where}")))
+            times.append((created, f"{what}|#{where}"))
         return [
-            (outlet, [stamp(created, message) for created, message in lines])
+            (outlet, stamp(lines))
             for stream, lines in ((ACCESS, access), (MMS_METRICS, counts), (MODEL_METRICS, times))
             if lines
             for outlet, stamp in self._stamps[stream]

@@ -34,12 +34,12 @@ def test_pattern(pattern: str, expected: str) -> None:
 @PATTERNS
 def test_stamp_gives_the_same_form(pattern: str, expected: str) -> None:
     stamp = compile_stamp(pattern, LINE._replace(created=0.0, message=""))
-    assert [stamp(CREATED, LINE.message), stamp(CREATED, LINE.message)] == [expected, expected]
+    assert stamp([(CREATED, LINE.message)] * 2) == [expected, expected]
 
 
 def test_stamp_changes_with_the_millisecond() -> None:
     stamp = compile_stamp("%d{ss,SSS} %m", LINE)
-    assert [stamp(CREATED, "a"), stamp(CREATED + 0.0005, "b"), stamp(CREATED + 0.001, "c"), stamp(CREATED, "d")] == [
+    assert stamp([(CREATED, "a"), (CREATED + 0.0005, "b"), (CREATED + 0.001, "c"), (CREATED, "d")]) == [
         "05,625 a",
         "05,625 b",
         "05,626 c",
