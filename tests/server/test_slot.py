@@ -95,8 +95,8 @@ async def quick(b: Bench, slot: Slot) -> FakeWorker:
 async def test_quick_worker_that_is_alone_gets_batches_ahead_of_time(bench: MakeBench) -> None:
     b = bench()
     worker = await quick(b, b.slot(is_alone=True))
-    futures = [b.ask(str(number)) for number in range(10)]
-    assert b.backend.batches == [[str(number)] for number in range(8)]
+    futures = [b.ask(str(number)) for number in range(40)]
+    assert b.backend.batches == [[str(number)] for number in range(32)]
     for number, future in enumerate(futures):
         worker.answer()
         assert await b.answer_to(future) == str(number).encode()
@@ -115,7 +115,7 @@ async def test_only_full_batches_go_ahead_of_time(bench: MakeBench) -> None:
     assert [await b.answer_to(future) for future in futures] == [b"a", b"b", b"c", b"d"]
 
 
-@pytest.mark.parametrize(("service_s", "batches"), [(0.0, 8), (0.0009, 8), (0.001, 2), (0.249, 2), (0.25, 1), (60, 1)])
+@pytest.mark.parametrize(("service_s", "batches"), [(0.0, 32), (0.0009, 32), (0.001, 2), (0.24, 2), (0.25, 1), (60, 1)])
 def test_the_longer_a_worker_takes_the_less_goes_ahead(service_s: float, batches: int) -> None:
     assert most_in_hand(service_s) == batches
 

@@ -64,8 +64,6 @@ class ProcessWorker(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._loading: asyncio.Future[LoadReply] | None = None
         self._waiting: deque[Answered] = deque()
-        self._held: list[Buffer] | None = None
-        """While replies are handed out: what is to be sent, all at once, when that is done."""
         self._ending = ""
 
     @classmethod
@@ -160,19 +158,13 @@ class ProcessWorker(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """asyncio: bytes arrived."""
-        self._held = []
         try:
             for parts in self._reader.received(nbytes):
                 self._receive(parts)
-            # Each reply made room for a batch: one write, and one waking of the worker, for all of them.
-            if self._held and self._transport is not None:
-                self._transport.writelines(self._held)
         except FrameError as exc:
             if self._transport is not None:
                 self._transport.abort()
             self._kill(f"killed: it broke the protocol ({exc}); does the handler write to descriptors it did not open?")
-        finally:
-            self._held = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the socket is closed, by us or by the end of the process."""
@@ -202,10 +194,7 @@ class ProcessWorker(asyncio.BufferedProtocol):
 
     def _send(self, parts: Sequence[Buffer]) -> None:
         assert self._transport is not None
-        if self._held is None:
-            self._transport.writelines(pack(parts))
-        else:
-            self._held += pack(parts)
+        self._transport.writelines(pack(parts))
 
 
 def _why(code: int | None) -> str:

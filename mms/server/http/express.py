@@ -96,7 +96,7 @@ class ExpressLane:
         self.clock = loop.time
         self.new_id = RequestIds().new
         self._call_soon = loop.call_soon
-        self._outbox: list[tuple[asyncio.Transport, Sequence[bytes | bytearray]]] = []
+        self._outbox: list[tuple[asyncio.Transport, bytes]] = []
 
     def board(self, line: Line, data: bytes) -> "Ride | None":
         """Return the ride of the request that starts with `data`, or None if it is not for this lane.
@@ -108,23 +108,23 @@ class ExpressLane:
             head = line.head = self._read_head(data)
         return None if head is None else Ride(self, line, head)
 
-    def post(self, transport: asyncio.Transport, *buffers: bytes | bytearray) -> None:
-        """Send an answer at the end of the event loop's turn, together with the others of that turn.
+    def post(self, transport: asyncio.Transport, answer: bytes) -> None:
+        """Send a small answer at the end of the event loop's turn, together with the others of that turn.
 
         A worker answers several requests at once. Were each written as soon as it is made, a client of many connections
         would fall asleep after each and have to be woken for the next, which takes longer than to make an answer.
         """
         if not self._outbox:
             self._call_soon(self.flush)
-        self._outbox.append((transport, buffers))
+        self._outbox.append((transport, answer))
 
     def flush(self) -> None:
         """Send now what `post` was given. To be called before a connection of this lane is closed."""
         outbox, self._outbox = self._outbox, []
-        for transport, buffers in outbox:
+        for transport, answer in outbox:
             try:
                 if not transport.is_closing():
-                    transport.writelines(buffers)
+                    transport.write(answer)
             except Exception:
                 # A fault of this connection is not the others'.
                 logger.exception("An answer could not be sent")
@@ -286,7 +286,9 @@ class Ride:
         if len(body) < SMALL_BODY_BYTES:
             lane.post(transport, head + body)
         else:
-            lane.post(transport, head, body)
+            # Nobody falls asleep over this one. Behind what was posted, perhaps on the same connection.
+            lane.flush()
+            transport.writelines((head, body))
         milliseconds = int((lane.clock() - self._begin) * 1000)
         lane.sink.answered(line.peer, "POST", self._head.target, "HTTP/1.1", status, milliseconds)
         if keep_alive:
