@@ -31,10 +31,9 @@ def is_busy() -> bool:
 
 
 def _processor() -> str:
-    described = dict(
-        (name.strip(), value.strip())
-        for name, _, value in (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
-    )
+    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    described = {name.strip(): value.strip() for name, _, value in lines}
     name = described.get("model name", platform.machine())
     known = described.get("flags", "").split()
-    return " with ".join([name, *[words for flag, words in VECTORS.items() if flag in known][:1]])
+    vectors = next((f" ({words})" for flag, words in VECTORS.items() if flag in known), "")
+    return name + vectors
