@@ -1,4 +1,4 @@
-"""The limit of the front end: aiohttp that answers by itself. Run as `python bare.py PORT noop|echo`."""
+"""aiohttp that answers by itself, without a worker. Run as `python bare.py PORT noop|echo`."""
 
 import sys
 from asyncio import AbstractEventLoop

@@ -98,7 +98,7 @@ class RealMMS:
 
 
 class BareAiohttp:
-    """aiohttp that answers by itself: what a front end without workers, logs and rules would reach."""
+    """aiohttp that answers by itself: what a front end on its request handling would reach without workers and logs."""
 
     name = "aiohttp"
     front_name = ""
