@@ -80,10 +80,10 @@ class Model:
         does not load.
         """
         self.min_workers, self.max_workers = minimum, maximum
-        started, ending = self.pool.scale(minimum, maximum)
+        _, ending = self.pool.scale(minimum, maximum)
         if not wait:
             return False
-        await _all_loaded(started or [slot for slot in self.pool.slots if not slot.first_load.done()])
+        await _all_loaded(self.pool.loading)
         if ending:
             await asyncio.wait([slot.task for slot in ending])
         return True

@@ -38,6 +38,12 @@ class WorkerPool:
         return sum(slot.state in (WorkerState.READY, WorkerState.LOADING) for slot in self.slots)
 
     @property
+    def loading(self) -> list[Slot]:
+        """Those that load for the first time, whoever asked for them; without those that end before they have."""
+        staying = [slot for slot in self.slots if slot.state is not WorkerState.UNLOADING]
+        return [slot for slot in staying if not slot.first_load.done()]
+
+    @property
     def hopeful(self) -> bool:
         """Whether a request may expect an answer: false without workers, and when none of them can load its model."""
         # On the path of every request, where a generator costs more than what it asks.

@@ -343,6 +343,30 @@ async def test_scale_waits_for_workers_that_somebody_else_asked_for(world: Calla
     assert await scaling is True
 
 
+async def test_scale_waits_for_those_that_were_loading_before(world: Callable[..., World]) -> None:
+    w = world()
+    model = await w.register()
+    loading = w.backend.block_load()
+    await model.scale(1, 1, wait=False)
+    await until(lambda: w.backend.loads)
+    scaling = asyncio.create_task(model.scale(3, 3, wait=True))
+    await until(lambda: len(w.backend.alive) == 2)
+    await asyncio.sleep(0.01)
+    assert not scaling.done()
+    loading.set()
+    assert await scaling is True
+    assert [slot.state for slot in model.pool.slots] == [WorkerState.READY] * 3
+
+
+async def test_scaling_down_a_worker_that_loads_is_no_failed_load(world: Callable[..., World]) -> None:
+    w = world()
+    model = await w.register()
+    w.backend.block_load()
+    await model.scale(1, 1, wait=False)
+    await until(lambda: w.backend.loads)
+    assert await model.scale(0, 0, wait=True) is True
+
+
 async def test_client_that_leaves_does_not_end_the_wait_of_another(world: Callable[..., World]) -> None:
     w = world()
     model = await w.register()
