@@ -16,6 +16,7 @@ import mxnet as mx
 import numpy as np
 from model_handler import ModelHandler
 from mxnet_utils.bound_symbol import BoundSymbol, load_symbol
+from mxnet_utils.engine import compute_in_this_thread
 from mxnet_utils.signature import check_input_shape, find_input, fits, load_labels, load_signature
 
 from mms.context import Context
@@ -45,6 +46,8 @@ class MXNetModelService(ModelHandler):
         model_dir = Path(context.system_properties["model_dir"])
         gpu_id = context.system_properties["gpu_id"]
         self.mxnet_ctx = mx.cpu() if gpu_id is None else mx.gpu(gpu_id)
+        if gpu_id is None:
+            compute_in_this_thread()
         self.signature = load_signature(model_dir)
         self.labels = load_labels(model_dir) or self.labels
         self.mx_model = load_symbol(model_dir, self.get_model_files_prefix(context), self.epoch, self.mxnet_ctx)

@@ -27,6 +27,13 @@ else:
     collect_ignore_glob = ["test_*.py", "mxnet_utils/test_*.py"]
 
 
+@pytest.fixture(autouse=True)
+def own_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back what a template chooses for the process, which here is that of all tests."""
+    monkeypatch.setenv("MXNET_ENGINE_TYPE", "")
+    monkeypatch.delenv("MXNET_ENGINE_TYPE")
+
+
 class Answer(NamedTuple):
     status: int
     content_type: str | None

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ def test_an_array_is_taken_from_wherever_clients_put_it(tmp_path: Path, request_
     context = make_context(tmp_path)
 
     assert ask(load(context).handle, context, request_) == [Answer(200, None, [11, 26])]
+
+
+def test_a_model_on_cpus_is_computed_in_the_handlers_own_thread(tmp_path: Path) -> None:
+    save_scale_model(tmp_path)
+    load(make_context(tmp_path))
+    assert os.environ["MXNET_ENGINE_TYPE"] == "NaiveEngine"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
