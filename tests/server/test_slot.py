@@ -115,7 +115,9 @@ async def test_only_full_batches_go_ahead_of_time(bench: MakeBench) -> None:
     assert [await b.answer_to(future) for future in futures] == [b"a", b"b", b"c", b"d"]
 
 
-@pytest.mark.parametrize(("service_s", "batches"), [(0.0, 32), (0.0009, 32), (0.001, 2), (0.24, 2), (0.25, 1), (60, 1)])
+@pytest.mark.parametrize(
+    ("service_s", "batches"), [(0.0, 32), (0.0009, 32), (0.001, 2), (0.249, 2), (0.25, 1), (60, 1)]
+)
 def test_the_longer_a_worker_takes_the_less_goes_ahead(service_s: float, batches: int) -> None:
     assert most_in_hand(service_s) == batches
 

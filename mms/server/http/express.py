@@ -96,7 +96,7 @@ class ExpressLane:
         self.clock = loop.time
         self.new_id = RequestIds().new
         self._call_soon = loop.call_soon
-        self._outbox: list[tuple[asyncio.Transport, bytes]] = []
+        self._outbox: list[tuple[Ride, asyncio.Transport, bytes]] = []
 
     def board(self, line: Line, data: bytes) -> "Ride | None":
         """Return the ride of the request that starts with `data`, or None if it is not for this lane.
@@ -108,7 +108,7 @@ class ExpressLane:
             head = line.head = self._read_head(data)
         return None if head is None else Ride(self, line, head)
 
-    def post(self, transport: asyncio.Transport, answer: bytes) -> None:
+    def post(self, ride: "Ride", transport: asyncio.Transport, answer: bytes) -> None:
         """Send a small answer at the end of the event loop's turn, together with the others of that turn.
 
         A worker answers several requests at once. Were each written as soon as it is made, a client of many connections
@@ -116,18 +116,18 @@ class ExpressLane:
         """
         if not self._outbox:
             self._call_soon(self.flush)
-        self._outbox.append((transport, answer))
+        self._outbox.append((ride, transport, answer))
 
     def flush(self) -> None:
         """Send now what `post` was given. To be called before a connection of this lane is closed."""
         outbox, self._outbox = self._outbox, []
-        for transport, answer in outbox:
+        for ride, transport, answer in outbox:
             try:
                 if not transport.is_closing():
                     transport.write(answer)
             except Exception:
                 # A fault of this connection is not the others'.
-                logger.exception("An answer could not be sent")
+                logger.exception("Request %s could not be answered", ride.id)
                 transport.abort()
 
     def _read_head(self, data: bytes) -> Head | None:
@@ -284,7 +284,7 @@ class Ride:
         if transport is None or transport.is_closing():
             return
         if len(body) < SMALL_BODY_BYTES:
-            lane.post(transport, head + body)
+            lane.post(self, transport, head + body)
         else:
             # Nobody falls asleep over this one. Behind what was posted, perhaps on the same connection.
             lane.flush()

@@ -70,11 +70,12 @@ class Batcher(Generic[T]):
             self._hurry.wait(self._interval_s)
             self._hurry.clear()
             self._wake.clear()
-            self._awake = False  # before taking the items: whatever comes from now on wakes the thread again
             self._take()
         self._take()
 
     def _take(self) -> None:
+        # Before taking the items: whatever comes from now on wakes the thread again.
+        is_asked, self._awake = self._awake, False
         items: list[T] = []
         waiting: list[threading.Event] = []
         for _ in range(len(self._items)):
@@ -84,7 +85,8 @@ class Batcher(Generic[T]):
             else:
                 items.append(item)
         try:
-            self._consume(items)
+            if items or is_asked:
+                self._consume(items)
         finally:
             for event in waiting:
                 event.set()

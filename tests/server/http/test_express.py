@@ -194,4 +194,4 @@ async def test_an_answer_that_cannot_be_written_ends_that_connection_only(
     assert broken.aborted
     assert not sound.aborted
     assert len(sound.written) == 1
-    assert "could not be sent" in caplog.text
+    assert "could not be answered" in caplog.text
